@@ -1,0 +1,106 @@
+"""What every public boundary checks: one place for the rules, one voice for the errors.
+
+Each message quotes the value, states the rule and gives the remedy.
+"""
+
+from __future__ import annotations
+
+import difflib
+import numbers
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "DivergenceError",
+    "MeanfieldWarning",
+    "check_choice",
+    "check_finite",
+    "check_integer",
+    "check_positive",
+    "check_rng",
+    "check_subset",
+]
+
+
+class MeanfieldWarning(UserWarning):
+    """A result that is valid but probably not what was meant."""
+
+
+class DivergenceError(ArithmeticError):
+    """Training produced a value that is not finite; ``trajectory`` holds what was computed before."""
+
+    def __init__(self, message: str, trajectory: Any = None) -> None:
+        super().__init__(message)
+        self.trajectory = trajectory
+
+
+def check_choice(name: str, value: object, choices: Iterable[str]) -> str:
+    """Return ``value`` if it is one of ``choices``; otherwise suggest the nearest name."""
+    known = sorted(choices)
+    if isinstance(value, str) and value in known:
+        return value
+    nearest = difflib.get_close_matches(str(value), known, n=1, cutoff=0.5)
+    hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+    raise ValueError(f"unknown {name} {value!r}: {hint}known: {', '.join(known)}")
+
+
+def check_integer(name: str, value: Any, *, least: int, most: int | None = None) -> int:
+    """Return ``value`` as int if it is a whole number in ``least..most``."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name} must be an integer, got {value!r} of type {type(value).__name__}")
+    number = int(value)
+    if number < least or (most is not None and number > most):
+        rule = f"at least {least}" if most is None else f"in {least}..{most}"
+        raise ValueError(f"{name} must be {rule}, got {number}")
+    return number
+
+
+def check_positive(name: str, value: Any) -> float:
+    """Return ``value`` as float if it is a finite number above zero."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be a number, got {value!r} of type {type(value).__name__}")
+    number = float(value)
+    if not 0 < number < np.inf:
+        raise ValueError(f"{name} must be positive and finite, got {value}")
+    return number
+
+
+def check_finite(name: str, array: NDArray[Any]) -> None:
+    """Raise if ``array`` holds NaN or infinity, naming the first such entry."""
+    if np.isfinite(array).all():
+        return
+    where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+    raise ValueError(
+        f"{name} must be finite, but entry {where} is {array[where]}: remove or repair such entries first"
+    )
+
+
+def check_rng(rng: Any, purpose: str) -> np.random.Generator:
+    """Return a Generator from a Generator or an integer seed; None is an error."""
+    if isinstance(rng, np.random.Generator):
+        return rng
+    if isinstance(rng, numbers.Integral) and not isinstance(rng, bool | np.bool_) and int(rng) >= 0:
+        return np.random.default_rng(int(rng))
+    raise TypeError(
+        f"{purpose} needs rng=, a numpy Generator or a non-negative integer seed, got {rng!r}: "
+        "pass e.g. rng=0"
+    )
+
+
+def check_subset(name: str, indices: Any, size: int) -> NDArray[np.intp]:
+    """Return ``indices`` as an array if they are distinct integers in ``0..size-1``, at least one."""
+    array = np.asarray(indices)
+    if array.dtype == np.bool_ or (array.size and not np.issubdtype(array.dtype, np.integer)):
+        raise TypeError(
+            f"{name} must hold integer positions, got dtype {array.dtype}: use numpy.flatnonzero on a mask"
+        )
+    if array.ndim != 1 or array.size == 0:
+        raise ValueError(f"{name} must be a non-empty one-dimensional array, got shape {array.shape}")
+    if array.min() < 0 or array.max() >= size:
+        raise ValueError(f"{name} must lie in 0..{size - 1}, got values {array.min()}..{array.max()}")
+    if np.unique(array).size != array.size:
+        raise ValueError(f"{name} must be distinct, got {array.size - np.unique(array).size} repeated")
+    return array.astype(np.intp)

@@ -1,0 +1,1 @@
+"""Time: schedules, recording, and stochastic gradient descent of networks as interacting particles."""

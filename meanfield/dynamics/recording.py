@@ -1,0 +1,73 @@
+"""What is recorded of a run, apart from what is simulated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from meanfield.checks import check_integer
+from meanfield.model.network import Network
+
+__all__ = ["Recording", "Trajectory", "log_spaced_steps"]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What `run_sgd` writes down, and when; recording never changes the run.
+
+    Parameters
+    ----------
+    steps : steps 0..n_steps to record at, 0 being the start; None takes `log_spaced_steps`
+    networks : keep the network of each of these steps
+    measure : function of a network giving numbers by name, evaluated at each of these steps and written to columns
+        of these names; if it draws, it must own its generator
+    """
+
+    steps: Sequence[int] | None = None
+    networks: bool = False
+    measure: Callable[[Network], Mapping[str, float]] | None = None
+
+    def resolved_steps(self, n_steps: int) -> list[int]:
+        """Return the recorded steps in order, the last one always among them."""
+        if self.steps is None:
+            return log_spaced_steps(n_steps)
+        chosen = {check_integer("record.steps", step, least=0, most=n_steps) for step in self.steps}
+        return sorted(chosen | {n_steps})
+
+    @property
+    def needs_networks(self) -> bool:
+        """Whether a network has to be made at each recorded step."""
+        return self.networks or self.measure is not None
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """Result of `run_sgd`.
+
+    Attributes
+    ----------
+    final : the trained network; after a divergence, the last one known to be finite
+    records : one row a recorded step: step, time = step * step_size, loss (mean loss of the fresh samples of all
+        steps since the previous row, each taken before its step; NaN at step 0), and the columns of the measure
+    status : "finished", or "diverged at step ..." with the remedy
+    networks : recorded networks by step, empty unless asked for
+    """
+
+    final: Network
+    records: pd.DataFrame
+    status: str
+    networks: Mapping[int, Network]
+
+    @property
+    def diverged(self) -> bool:
+        """Whether training left the finite numbers."""
+        return self.status != "finished"
+
+
+def log_spaced_steps(n_steps: int, per_decade: int = 8) -> list[int]:
+    """Return steps from 1 to ``n_steps``, about ``per_decade`` a factor of ten."""
+    count = 2 + int(np.ceil(per_decade * np.log10(n_steps)))
+    return sorted({int(step) for step in np.rint(np.geomspace(1, n_steps, count))})

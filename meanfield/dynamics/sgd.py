@@ -1,0 +1,298 @@
+"""One-pass stochastic gradient descent of networks as interacting particles."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from meanfield.checks import DivergenceError, check_choice, check_integer, check_positive, check_rng
+from meanfield.dynamics.recording import Recording, Trajectory
+from meanfield.dynamics.schedules import Schedule, step_sizes
+from meanfield.dynamics.trainer import TwoLayerTrainer, is_finite
+from meanfield.kernels.threads import available_threads
+from meanfield.model.laws import Law, checked_sample
+from meanfield.model.losses import check_loss
+from meanfield.model.network import Network
+from meanfield.model.risk import check_fit
+
+__all__ = ["Recording", "Trajectory", "run_sgd", "trained_arrays"]
+
+# Numbers drawn from a law at once: 8 MiB in float64.
+NUMBERS_PER_CHUNK = 1 << 20
+
+Array = NDArray[np.floating[Any]]
+
+
+def run_sgd(
+    network: Network,
+    law: Law,
+    *,
+    step_size: float,
+    n_steps: int,
+    loss: str = "square",
+    batch_size: int = 1,
+    schedule: Schedule | None = None,
+    trained: str | Iterable[int | str] = "all",
+    record: Recording | None = None,
+    on_divergence: str = "raise",
+    progress: bool = False,
+    n_threads: int | None = None,
+    rng: np.random.Generator | int,
+) -> Trajectory:
+    """Train a two-layer network by exact one-pass SGD in the mean-field time scale.
+
+        theta_i <- theta_i - s_k N grad_{theta_i} l(y_k, y_hat(x_k)),   s_k = alpha xi(k alpha),   k = 1, 2, ..
+
+    in mean-field scaling, so that each neuron theta_i = (a_i, w_i[, b_i]) moves by O(alpha) a step; in standard
+    scaling the multiplier N is 1. The output bias has multiplier 1 in both. All arrays are updated from the same
+    values before the step, and the gradient of a batch is the mean over its samples.
+
+    Parameters
+    ----------
+    network : start, with one hidden layer; its dtype is kept
+    law : of the samples; see `meanfield.model.laws.Law`
+    step_size : alpha
+    n_steps : each with ``batch_size`` fresh samples
+    loss : "square", (y - y_hat)^2 summed over outputs
+    schedule : xi, a name or a callable (see `meanfield.dynamics.schedules.step_sizes`)
+    trained : "all", "internal" (neither the first nor the last layer), or an iterable of layer indices 0..H and of
+        array names such as "weight_0" or "bias_1"; a layer index stands for its weights and biases
+    record : what to record besides the loss; None records the loss at log-spaced steps
+    on_divergence : "raise" a `DivergenceError` (its attribute ``trajectory`` holds what was computed), or "stop" and
+        return it as a status
+    progress : show a bar with the time left on standard error
+    n_threads : at most this many (default: ``$MEANFIELD_NUM_THREADS`` or the usable CPUs); never changes a bit
+    rng : Generator or seed, from which ``n_steps * batch_size`` samples are drawn, each used once and in order. The
+        chunks they are drawn in depend on their sizes and number alone: every width sees the same samples
+
+    Returns
+    -------
+    Trajectory
+
+    Raises
+    ------
+    ValueError, TypeError : bad arguments, before any work
+    DivergenceError : a loss or weight became infinite or NaN
+
+    Notes
+    -----
+    Memory: the arrays twice over, plus 128 pre-activations a neuron and one chunk of samples (8 MiB).
+
+    References
+    ----------
+    Shevchenko & Mondelli 2020, equation of SGD; Mei, Montanari & Nguyen 2018. The blocked algorithm is derived in
+    `meanfield.kernels.two_layer`.
+    """
+    plan = _Plan(
+        step_size=check_positive("step_size", step_size),
+        n_steps=check_integer("n_steps", n_steps, least=1),
+        batch_size=check_integer("batch_size", batch_size, least=1),
+        schedule=schedule,
+    )
+    check_choice("on_divergence", on_divergence, ("raise", "stop"))
+    check_loss(loss)
+    check_fit(network, law)
+    if network.n_hidden != 1:
+        raise ValueError(f"run_sgd trains networks with one hidden layer, got widths {network.widths}")
+    arrays = trained_arrays(trained, network)
+    step_sizes(plan.step_size, 1, min(plan.n_steps, 2), schedule)
+    recorder = _Recorder(record or Recording(), plan)
+    samples = _Samples(law, plan.n_samples, network.dtype, check_rng(rng, "run_sgd"))
+    threads = available_threads() if n_threads is None else check_integer("n_threads", n_threads, least=1)
+    with TwoLayerTrainer(network, arrays, plan.batch_size, threads) as trainer:
+        status, final = _train(trainer, plan, samples, recorder, progress)
+    trajectory = Trajectory(final, recorder.table(), status, recorder.networks)
+    if trajectory.diverged and on_divergence == "raise":
+        raise DivergenceError(status, trajectory)
+    return trajectory
+
+
+def trained_arrays(trained: str | Iterable[int | str], network: Network) -> frozenset[str]:
+    """Return the names (weight_0, bias_0, ..) of the arrays that ``trained`` stands for.
+
+    See Also
+    --------
+    run_sgd : for the rule
+    """
+    depth = network.n_hidden
+    held = [f"weight_{layer}" for layer in range(depth + 1)]
+    held += [f"bias_{layer}" for layer in range(depth + 1) if network.biases is not None]
+    if isinstance(trained, str):
+        check_choice("trained", trained, ("all", "internal"))
+        chosen: list[int | str] = list(range(depth + 1) if trained == "all" else range(1, depth))
+    else:
+        chosen = list(trained)
+    names = set()
+    for item in chosen:
+        if isinstance(item, str):
+            names.add(check_choice("trained array", item, held))
+        else:
+            layer = check_integer("trained layer", item, least=0, most=depth)
+            names |= {name for name in held if name.endswith(f"_{layer}")}
+    if not names:
+        raise ValueError(f"trained={trained!r} trains nothing of widths {network.widths}: name a layer in 0..{depth}")
+    return frozenset(names)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """The numbers of a run."""
+
+    step_size: float
+    n_steps: int
+    batch_size: int
+    schedule: Schedule | None
+
+    @property
+    def n_samples(self) -> int:
+        return self.n_steps * self.batch_size
+
+    def sizes(self, start: int, stop: int) -> NDArray[np.float64]:
+        """Step sizes of the steps start + 1 .. stop."""
+        return step_sizes(self.step_size, start + 1, stop, self.schedule)
+
+    def spans(self, block: int, numbers_per_sample: int) -> Iterator[tuple[int, int]]:
+        """Cut the run into spans of whole blocks that hold about one chunk of samples each."""
+        samples = max(1, NUMBERS_PER_CHUNK // numbers_per_sample)
+        length = max(1, samples // (block * self.batch_size)) * block
+        for start in range(0, self.n_steps, length):
+            yield start, min(start + length, self.n_steps)
+
+
+class _Samples:
+    """Draws from a law in chunks that depend on its shapes and the samples left, and hands them out in order."""
+
+    def __init__(self, law: Law, n_samples: int, dtype: np.dtype[Any], rng: np.random.Generator) -> None:
+        self._law, self._left, self._dtype, self._rng = law, n_samples, dtype, rng
+        self.numbers_per_sample = law.dim + law.n_outputs
+        self._chunk = max(1, NUMBERS_PER_CHUNK // self.numbers_per_sample)
+        self._x = np.empty((0, law.dim), dtype)
+        self._y = np.empty((0, law.n_outputs), dtype)
+
+    def take(self, n: int) -> tuple[Array, Array]:
+        """Return the next ``n`` samples."""
+        drawn_x, drawn_y, held = [self._x], [self._y], len(self._x)
+        while held < n:
+            size = min(self._chunk, self._left)
+            x, y = checked_sample(self._law, size, self._rng)
+            drawn_x.append(x.astype(self._dtype, copy=False))
+            drawn_y.append(y.astype(self._dtype, copy=False))
+            self._left -= size
+            held += size
+        x, y = np.concatenate(drawn_x), np.concatenate(drawn_y)
+        self._x, self._y = x[n:], y[n:]
+        return np.ascontiguousarray(x[:n]), np.ascontiguousarray(y[:n])
+
+
+class _Recorder:
+    """Collects the rows of the records, and the networks asked for."""
+
+    def __init__(self, record: Recording, plan: _Plan) -> None:
+        self._record, self._step_size = record, plan.step_size
+        self._steps = record.resolved_steps(plan.n_steps)
+        self._measured: dict[int, dict[str, float]] = {}
+        self._rows: list[dict[str, Any]] = []
+        self._step, self._sum, self._count = 0, 0.0, 0
+        self.networks: dict[int, Network] = {}
+
+    def network_steps(self, start: int, stop: int) -> list[int]:
+        """Return the steps in start..stop whose network is asked for."""
+        return [step for step in self._steps if self._record.needs_networks and start <= step <= stop]
+
+    def measure(self, step: int, network: Network) -> None:
+        """Keep and measure the network at ``step``."""
+        if self._record.networks:
+            self.networks[step] = network
+        if self._record.measure is not None:
+            self._measured[step] = dict(self._record.measure(network))
+
+    def add_losses(self, losses: NDArray[np.float64]) -> None:
+        """Take in the losses of the next steps; close a row at each recorded one."""
+        start, stop, used = self._step, self._step + losses.size, 0
+        for step in (step for step in self._steps if start < step <= stop):
+            part = losses[used : step - start]
+            self._close_row(step, (self._sum + part.sum()) / (self._count + part.size))
+            used = step - start
+        self._sum += losses[used:].sum()
+        self._count += losses.size - used
+        self._step = stop
+
+    def _close_row(self, step: int, loss: float) -> None:
+        self._rows.append({"step": step, "time": step * self._step_size, "loss": loss})
+        self._sum, self._count = 0.0, 0
+
+    def table(self) -> pd.DataFrame:
+        """Return the records, one row a recorded step."""
+        first = [{"step": 0, "time": 0.0, "loss": math.nan}] if self._steps[0] == 0 else []
+        rows = [row | self._measured.get(int(row["step"]), {}) for row in first + self._rows]
+        return pd.DataFrame(rows or {"step": [], "time": [], "loss": []})
+
+
+class _Diverged(Exception):
+    """Raised within a run to leave its loop; carries the step."""
+
+
+def _train(
+    trainer: TwoLayerTrainer, plan: _Plan, samples: _Samples, recorder: _Recorder, progress: bool
+) -> tuple[str, Network]:
+    """Carry the run through; return its status and the last network known to be finite."""
+    for step in recorder.network_steps(0, 0):
+        recorder.measure(step, trainer.network())
+    with tqdm(total=plan.n_steps, unit="step", unit_scale=True, disable=not progress) as bar:
+        for start, stop in plan.spans(trainer.block, samples.numbers_per_sample):
+            before = trainer.state()
+            try:
+                _train_span(trainer, plan, samples, recorder, start, stop)
+            except _Diverged as divergence:
+                return _diverged_status(plan, divergence.args[0]), trainer.network(before)
+            bar.update(stop - start)
+    return "finished", trainer.network()
+
+
+def _train_span(
+    trainer: TwoLayerTrainer, plan: _Plan, samples: _Samples, recorder: _Recorder, start: int, stop: int
+) -> None:
+    """Train through the steps start + 1 .. stop, cut only where blocks begin.
+
+    A network asked for inside a block is made from a copy that walks on from the block's beginning, so that the run
+    itself never knows.
+    """
+    x, y = samples.take((stop - start) * plan.batch_size)
+
+    def batches(first: int, last: int) -> tuple[Array, Array, NDArray[np.float64]]:
+        rows = slice((first - start) * plan.batch_size, (last - start) * plan.batch_size)
+        return x[rows], y[rows], plan.sizes(first, last)
+
+    def advance(first: int, last: int) -> None:
+        losses = trainer.advance(*batches(first, last))
+        finite = np.isfinite(losses)
+        if not finite.all():
+            raise _Diverged(first + 1 + int(np.argmin(finite)))
+        recorder.add_losses(losses)
+
+    position = start
+    for step in recorder.network_steps(start + 1, stop):
+        cut = stop if step == stop else step - step % trainer.block
+        advance(position, cut)
+        state = trainer.after(*batches(cut, step))
+        if not is_finite(state):
+            raise _Diverged(step)
+        recorder.measure(step, trainer.network(state))
+        position = cut
+    advance(position, stop)
+    if not is_finite(trainer.state()):
+        raise _Diverged(stop)
+
+
+def _diverged_status(plan: _Plan, step: int) -> str:
+    return (
+        f"diverged at step {step} of {plan.n_steps} (time {step * plan.step_size:g}): the loss or a weight is no "
+        f"longer finite; reduce step_size, now {plan.step_size:g}"
+    )

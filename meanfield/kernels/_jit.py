@@ -1,0 +1,98 @@
+"""The one place that knows how kernels are compiled and where the compiled code is kept.
+
+Numba's own cache checks only the file of the cached function: after an edit to a helper in another file it
+serves stale arithmetic. Here the cache folder is named by a hash of every kernel source and of the versions of
+Numba, llvmlite and NumPy, so that any change starts an empty folder. A folder that cannot be written costs a
+compilation in each process, never an import error.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from functools import cache
+from pathlib import Path
+
+import llvmlite
+import numba
+import numpy as np
+import platformdirs
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
+
+__all__ = ["cache_folder", "jit", "jit_sum"]
+
+# nnan and ninf are never allowed: divergence would go unnoticed.
+CONTRACT = {"contract"}
+
+
+@cache
+def _source_hash() -> str:
+    digest = hashlib.sha256("|".join((numba.__version__, llvmlite.__version__, np.__version__)).encode())
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(source.name.encode())
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+@cache
+def cache_folder() -> Path | None:
+    """Folder of the compiled kernels: ``$MEANFIELD_CACHE`` or the platform's; None where it cannot be written."""
+    base = Path(os.environ.get("MEANFIELD_CACHE") or platformdirs.user_cache_dir("meanfield"))
+    folder = base / f"kernels-{_source_hash()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".write-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        logging.getLogger("meanfield").warning(
+            "kernels are compiled anew in each process: cannot write to %s (%s); set MEANFIELD_CACHE", folder, error
+        )
+        return None
+    return folder
+
+
+class _Locator(_CacheLocator):
+    """Places a function's compiled code in `cache_folder`, stamped by the hash of all kernel sources."""
+
+    def __init__(self, py_func, py_file):
+        self._line = py_func.__code__.co_firstlineno
+
+    def get_cache_path(self):
+        return str(cache_folder())
+
+    def get_source_stamp(self):
+        return _source_hash()
+
+    def get_disambiguator(self):
+        return str(self._line)
+
+    @classmethod
+    def from_function(cls, py_func, py_file):
+        return cls(py_func, py_file)
+
+
+class _CacheImpl(CompileResultCacheImpl):
+    _locator_classes = [_Locator]  # noqa: RUF012 - the type that Numba declares
+
+
+class _KernelCache(FunctionCache):
+    _impl_class = _CacheImpl
+
+
+def _compile(function, fastmath):
+    dispatcher = numba.njit(nogil=True, error_model="numpy", fastmath=fastmath)(function)
+    if cache_folder() is not None and not numba.config.DISABLE_JIT:
+        dispatcher._cache = _KernelCache(function)
+    return dispatcher
+
+
+def jit(function):
+    """Compile ``function`` without the interpreter lock, on NumPy's error model, cached across processes."""
+    return _compile(function, CONTRACT)
+
+
+def jit_sum(function):
+    """Compile like `jit`, with the order of summation left free, so that sums run along the vector lanes."""
+    return _compile(function, CONTRACT | {"reassoc"})

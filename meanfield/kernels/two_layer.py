@@ -1,0 +1,263 @@
+"""Exact SGD of a two-layer network at matrix-product speed.
+
+Within a block of samples X_b the weights change by rank-one terms only, so the pre-activation of sample j is, exactly,
+
+    z_j = W x_j + b + sum_{k before j} G_jk c_k,      G = X_b X_b^T (+ 1 for a trained bias),
+
+with c_k the coefficients of the update ``W += c_k x_k^T`` that sample k caused. The products W X_b^T at the start of
+a block and C^T X_b at its end are all that touches W: two matrix products a block instead of two passes a step.
+The corrections are sub-blocked: inside a panel of few samples term by term, between panels by matrix products over
+ranges of doubling length, so that each pair (k, j) is visited once.
+
+Neurons are cut into tiles of a fixed number; outputs are summed over tiles in index order by every thread. The bits
+therefore depend on shapes and dtype, never on the number of threads.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from meanfield.kernels._jit import jit, jit_sum
+from meanfield.kernels.activations import ActivationCode, activate_with_slope
+from meanfield.kernels.blas import add_product
+from meanfield.kernels.threads import wait_for_all
+
+__all__ = ["GRAM_ROWS", "Parameters", "Settings", "Workspace", "train"]
+
+# Rows of the Gram matrix that one thread forms at a time; fixed, so that the bits do not depend on the threads.
+GRAM_ROWS = 32
+
+
+class Parameters(NamedTuple):
+    """Arrays overwritten by training; N neurons, d inputs, C outputs."""
+
+    inner: NDArray[np.floating]  # (N, d)
+    inner_bias: NDArray[np.floating]  # (N,)
+    outer: NDArray[np.floating]  # (C, N)
+    outer_bias: NDArray[np.floating]  # (C,)
+
+
+class Settings(NamedTuple):
+    """What stays fixed during a run."""
+
+    activation: ActivationCode
+    factor: float  # of the output layer: 1 / N or 1
+    batch_size: int
+    block: int  # steps between two products with the inner weights
+    panel: int  # steps corrected term by term
+    tile: int  # neurons
+    train_inner: bool
+    train_inner_bias: bool
+    train_outer: bool
+    train_outer_bias: bool
+
+
+class Workspace(NamedTuple):
+    """Scratch arrays; S = block * batch_size samples, B = batch_size, P tiles of T neurons."""
+
+    coefficients: NDArray[np.floating]  # (P, S, T): pre-activations, each turned into its update coefficient
+    features: NDArray[np.floating]  # (P, B, T)
+    slopes: NDArray[np.floating]  # (P, B, T)
+    gram: NDArray[np.floating]  # (2, S, S), lower triangles; two, so that a block can open while another closes
+    partial: NDArray[np.floating]  # (2, P, B, C): outputs of a tile; two, so that one barrier a step is enough
+    signal: NDArray[np.floating]  # (threads, B, C): minus the derivative of the loss by the outputs
+    output_bias: NDArray[np.floating]  # (threads, C)
+    arrivals: NDArray[np.int64]  # (1,), counter of the barrier
+
+
+@jit
+def train(parameters, losses, workspace, x, y, step_sizes, settings, thread, n_threads):
+    """Take ``step_sizes.size`` steps on samples x (n, d), y (n, C), n = steps * batch_size; losses is (steps,).
+
+    ``losses[k]`` receives the mean loss of the samples of step k before that step. Each of ``n_threads`` threads
+    calls this function with its own number ``thread``.
+    """
+    n_tiles = workspace.coefficients.shape[0]
+    first, last = thread * n_tiles // n_threads, (thread + 1) * n_tiles // n_threads
+    n_steps, batch = step_sizes.size, settings.batch_size
+    workspace.output_bias[thread] = parameters.outer_bias
+    for start in range(0, n_steps, settings.block):
+        steps = min(settings.block, n_steps - start)
+        block_x, block_y = x[start * batch : (start + steps) * batch], y[start * batch : (start + steps) * batch]
+        gram = workspace.gram[(start // settings.block) % 2]
+        _gram_matrix(gram, block_x, settings, thread, n_threads)
+        for tile in range(first, last):
+            _open_block(workspace.coefficients[tile], parameters, block_x, settings, tile)
+        wait_for_all(workspace.arrivals, n_threads)
+        for step in range(steps):
+            for tile in range(first, last):
+                _forward(workspace, gram, parameters, settings, tile, step)
+            wait_for_all(workspace.arrivals, n_threads)
+            loss = _error_signal(workspace, block_y, settings, thread, step)
+            rate = workspace.signal.dtype.type(step_sizes[start + step] / batch)
+            if thread == 0:
+                losses[start + step] = loss
+            if settings.train_outer_bias:
+                _update_output_bias(workspace, rate, thread)
+            for tile in range(first, last):
+                _backward(workspace, parameters, settings, tile, step, rate, thread)
+                if settings.train_inner or settings.train_inner_bias:
+                    _correct_ahead(workspace.coefficients[tile], gram, parameters, settings, tile, step + 1, steps)
+        for tile in range(first, last):
+            _close_block(parameters, workspace.coefficients[tile], block_x, settings, tile)
+    if thread == 0:
+        parameters.outer_bias[:] = workspace.output_bias[0]
+
+
+@jit
+def _width(parameters, settings, tile):
+    """Neurons in ``tile``; the last one may be narrower."""
+    return min(settings.tile, parameters.inner.shape[0] - tile * settings.tile)
+
+
+@jit
+def _gram_matrix(gram, x, settings, thread, n_threads):
+    """Write this thread's share of the lower triangle of X X^T (+ 1 for a trained bias), in stripes of rows."""
+    bias = gram.dtype.type(1 if settings.train_inner_bias else 0)
+    stripes = (x.shape[0] + GRAM_ROWS - 1) // GRAM_ROWS
+    for stripe in range(thread, stripes, n_threads):
+        start = stripe * GRAM_ROWS
+        stop = min(start + GRAM_ROWS, x.shape[0])
+        gram[start:stop, :stop] = bias
+        if settings.train_inner:
+            add_product(gram[start:stop], x[start:stop], x, False, True, stop - start, stop, x.shape[1])
+
+
+@jit
+def _open_block(coefficients, parameters, x, settings, tile):
+    """Pre-activations of all samples of the block under the present weights: X W^T + b."""
+    low, width = tile * settings.tile, _width(parameters, settings, tile)
+    for sample in range(x.shape[0]):
+        for i in range(width):
+            coefficients[sample, i] = parameters.inner_bias[low + i]
+    add_product(coefficients, x, parameters.inner[low : low + width], False, True, x.shape[0], width, x.shape[1])
+
+
+@jit
+def _close_block(parameters, coefficients, x, settings, tile):
+    """Apply the block's rank-one updates at once: W += C^T X, b += C^T 1."""
+    low, width = tile * settings.tile, _width(parameters, settings, tile)
+    if settings.train_inner_bias:
+        for sample in range(x.shape[0]):
+            for i in range(width):
+                parameters.inner_bias[low + i] += coefficients[sample, i]
+    if settings.train_inner:
+        inner = parameters.inner[low : low + width]
+        add_product(inner, coefficients, x, True, False, width, x.shape[1], x.shape[0])
+
+
+@jit
+def _forward(workspace, gram, parameters, settings, tile, step):
+    """Features, slopes and the tile's share of the outputs for the samples of ``step``."""
+    low, width = tile * settings.tile, _width(parameters, settings, tile)
+    batch = settings.batch_size
+    for b in range(batch):
+        z = workspace.coefficients[tile, step * batch + b, :width]
+        if settings.train_inner or settings.train_inner_bias:
+            _correct_within_panel(z, workspace.coefficients[tile], gram, settings, step, b)
+        features = workspace.features[tile, b, :width]
+        activate_with_slope(features, workspace.slopes[tile, b, :width], settings.activation, z)
+        for c in range(parameters.outer.shape[0]):
+            workspace.partial[step % 2, tile, b, c] = _dot(parameters.outer[c, low : low + width], features)
+
+
+@jit
+def _correct_within_panel(z, coefficients, gram, settings, step, b):
+    """Add to ``z`` what the earlier steps of its panel did to the weights."""
+    batch = settings.batch_size
+    row = step * batch + b
+    for earlier in range(step // settings.panel * settings.panel * batch, step * batch):
+        weight = gram[row, earlier]
+        for i in range(z.size):
+            z[i] += weight * coefficients[earlier, i]
+
+
+@jit
+def _correct_ahead(coefficients, gram, parameters, settings, tile, done, steps):
+    """At the end of a panel, add the effect of past panels to coming ones.
+
+    After p panels the last q of them are applied to the next q, q the largest power of two dividing p: every ordered
+    pair of panels is met exactly once, in products as large as possible.
+    """
+    if done % settings.panel != 0 or done >= steps:
+        return
+    panels = done // settings.panel
+    span = (panels & -panels) * settings.panel
+    batch = settings.batch_size
+    past, now, end = (done - span) * batch, done * batch, min(done + span, steps) * batch
+    width = _width(parameters, settings, tile)
+    add_product(
+        coefficients[now:end], gram[now:end, past:], coefficients[past:now], False, False, end - now, width, now - past
+    )
+
+
+@jit
+def _error_signal(workspace, y, settings, thread, step):
+    """Write minus the loss's derivative by the outputs for the samples of ``step``; return their mean loss."""
+    signal, partial, bias = workspace.signal[thread], workspace.partial[step % 2], workspace.output_bias[thread]
+    kind = signal.dtype.type
+    factor, two = kind(settings.factor), kind(2)
+    loss = 0.0
+    for b in range(settings.batch_size):
+        for c in range(signal.shape[1]):
+            total = kind(0)
+            for tile in range(partial.shape[0]):
+                total += partial[tile, b, c]
+            residual = y[step * settings.batch_size + b, c] - (factor * total + bias[c])
+            signal[b, c] = two * residual
+            loss += residual * residual
+    return loss / settings.batch_size
+
+
+@jit
+def _update_output_bias(workspace, rate, thread):
+    signal, bias = workspace.signal[thread], workspace.output_bias[thread]
+    for b in range(signal.shape[0]):
+        for c in range(signal.shape[1]):
+            bias[c] += rate * signal[b, c]
+
+
+@jit
+def _backward(workspace, parameters, settings, tile, step, rate, thread):
+    """Turn the step's pre-activations into update coefficients and move the output weights."""
+    low, width = tile * settings.tile, _width(parameters, settings, tile)
+    batch = settings.batch_size
+    signal = workspace.signal[thread]
+    coefficients = workspace.coefficients[tile, step * batch : (step + 1) * batch]
+    features, slopes = workspace.features[tile], workspace.slopes[tile]
+    for c in range(parameters.outer.shape[0]):
+        weights = parameters.outer[c, low : low + width]
+        for b in range(batch):
+            _pull_back(coefficients[b], weights, rate * signal[b, c], c == 0)
+        if settings.train_outer:
+            for b in range(batch):
+                _add_multiple(weights, features[b], rate * signal[b, c])
+    for b in range(batch):
+        for i in range(width):
+            coefficients[b, i] *= slopes[b, i]
+
+
+@jit
+def _pull_back(coefficient, weights, signal, first):
+    if first:
+        for i in range(weights.size):
+            coefficient[i] = signal * weights[i]
+    else:
+        _add_multiple(coefficient, weights, signal)
+
+
+@jit
+def _add_multiple(target, source, multiple):
+    for i in range(min(target.size, source.size)):
+        target[i] += multiple * source[i]
+
+
+@jit_sum
+def _dot(a, b):
+    total = a.dtype.type(0)
+    for i in range(a.size):
+        total += a[i] * b[i]
+    return total

@@ -1,0 +1,55 @@
+"""The samples on which networks are compared: all rows of a data set, or fresh ones drawn once for all."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from meanfield.checks import check_integer, check_rng
+from meanfield.model.laws import Empirical, Law, checked_sample
+from meanfield.model.losses import per_sample_loss
+from meanfield.model.network import Network
+from meanfield.model.risk import Estimate
+
+__all__ = ["Evaluation", "evaluation_on"]
+
+Array = NDArray[np.floating[Any]]
+
+
+class Evaluation(NamedTuple):
+    """A loss on samples x (n, d), y (n, C): a whole population ("exact") or drawn from one ("sample")."""
+
+    x: Array
+    y: Array
+    loss: str
+    method: str
+
+    def losses(self, network: Network) -> NDArray[np.float64]:
+        """Return the loss of each sample, (n,)."""
+        return per_sample_loss(self.loss, self.y, network.predict(self.x))
+
+    def mean(self, values: Array) -> Estimate:
+        """Return the mean of ``values`` (n,), one a sample, with its standard error."""
+        return Estimate(float(values.mean()), math.sqrt(self.variance_of_mean(values)), self.method)
+
+    def variance_of_mean(self, values: Array) -> float:
+        """Return the squared standard error of the mean of ``values`` (n,); 0 for a whole population."""
+        return 0.0 if self.method == "exact" else float(values.var(ddof=1)) / len(values)
+
+
+def evaluation_on(law: Law, loss: str, n_samples: int, rng: np.random.Generator | int | None) -> Evaluation:
+    """Return the rows of an `Empirical`, which are its population, or ``n_samples`` samples of another law.
+
+    Raises
+    ------
+    TypeError : no ``rng`` where samples are drawn
+    ValueError : fewer than 2 samples to draw
+    """
+    if isinstance(law, Empirical):
+        return Evaluation(law.x, law.y, loss, "exact")
+    check_integer("n_samples", n_samples, least=2)
+    x, y = checked_sample(law, n_samples, check_rng(rng, "evaluation on fresh samples"))
+    return Evaluation(x, y, loss, "sample")

@@ -1,0 +1,1 @@
+"""What is trained and on what: activations, losses, data laws, networks, risk."""

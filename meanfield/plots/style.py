@@ -1,0 +1,275 @@
+"""One look for every figure: theory as lines, measurements as points with intervals over seeds.
+
+Figures are made without pyplot and carry their theme: no global setting is read or changed, nothing is left
+open, and a notebook shows a figure that is the last expression of a cell.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib.style
+import numpy as np
+import pandas as pd
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.backend_bases import RendererBase
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogFormatterSciNotation, NullLocator
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import stdtrit
+
+__all__ = [
+    "CONTROL",
+    "GUIDE",
+    "MEAN_FIELD",
+    "THEORY",
+    "ThemedFigure",
+    "add_legend",
+    "draw_curve",
+    "draw_points",
+    "draw_power_law",
+    "interval_over_seeds",
+    "mark_widths",
+    "mean_over_seeds",
+    "note_if_empty",
+    "panels",
+    "save_figure",
+    "show_time_zero",
+    "theme",
+    "width_styles",
+]
+
+INTERVAL_LEVEL = 0.9
+MILLIMETRE = 1 / 25.4
+PANEL_WIDTH = 85 * MILLIMETRE
+PANEL_HEIGHT = 60 * MILLIMETRE
+
+THEME: dict[str, Any] = {
+    "figure.dpi": 150,
+    "font.family": "DejaVu Sans",
+    "font.size": 8,
+    "axes.titlesize": 8.5,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+    "legend.fontsize": 7.5,
+    "legend.frameon": False,
+    "legend.handlelength": 1.5,
+    "legend.columnspacing": 1.2,
+    "legend.handletextpad": 0.4,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.7,
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "xtick.minor.width": 0.5,
+    "ytick.minor.width": 0.5,
+    "lines.linewidth": 1.2,
+    "pdf.fonttype": 42,
+}
+
+# Blue and vermilion of Okabe and Ito stay apart in every form of colour blindness.
+MEAN_FIELD: dict[str, Any] = {"color": "#0072B2", "marker": "o", "markersize": 4.5}
+CONTROL: dict[str, Any] = {"color": "#D55E00", "marker": "s", "markersize": 4.0}
+THEORY: dict[str, Any] = {"color": "black", "linewidth": 1.0, "zorder": 3}
+GUIDE: dict[str, Any] = {"color": "0.4", "linewidth": 0.8, "zorder": 1}
+
+
+@contextmanager
+def theme() -> Iterator[None]:
+    """Apply the look to what is made inside, as a context or a decorator; the settings before come back."""
+    with matplotlib.style.context(THEME, after_reset=True):
+        yield
+
+
+class ThemedFigure(Figure):
+    """A figure that is drawn in its own theme, whatever the settings around it, and shown by notebooks."""
+
+    @theme()
+    def draw(self, renderer: RendererBase) -> None:
+        """Draw in the theme: matplotlib makes ticks, and reads their settings, only while it draws."""
+        super().draw(renderer)
+
+    def _repr_png_(self) -> bytes:
+        """Show the figure in a notebook where no pyplot has registered how to."""
+        image = io.BytesIO()
+        self.savefig(image, format="png", dpi="figure")
+        return image.getvalue()
+
+
+class _ShortFormatter(LogFormatterSciNotation):
+    """Write 0.02 instead of 2 x 10^-2 on an axis where no number is long."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        text = super().__call__(x, pos)
+        low, high = self.axis.get_view_interval()  # type: ignore[union-attr]  # an axis has set itself
+        return f"{x:g}" if text and low > 1e-3 and high < 1e4 else text
+
+
+def panels(
+    titles: Sequence[str], x_label: str, y_labels: Sequence[str]
+) -> tuple[Figure, NDArray[np.object_]]:
+    """Lay out panels of 85 mm width with logarithmic axes: a column a title, a row a y label.
+
+    The panels of a column share the horizontal axis. Returns the figure and its axes, of shape
+    (len(y_labels), len(titles)).
+    """
+    size = (PANEL_WIDTH * len(titles), PANEL_HEIGHT * len(y_labels))
+    figure = ThemedFigure(figsize=size, layout="constrained")
+    axes = figure.subplots(len(y_labels), len(titles), sharex="col", squeeze=False)
+    for panel in axes.flat:
+        panel.set(xscale="log", yscale="log")
+        for axis in (panel.xaxis, panel.yaxis):
+            axis.set_major_formatter(_ShortFormatter())
+            axis.set_minor_formatter(_ShortFormatter())
+    for panel, title in zip(axes[0], titles, strict=True):
+        panel.set_title(title)
+    for panel, label in zip(axes[:, 0], y_labels, strict=True):
+        panel.set_ylabel(label)
+    for panel in axes[-1]:
+        panel.set_xlabel(x_label)
+    return figure, axes
+
+
+def width_styles(widths: Iterable[int]) -> dict[int, dict[str, Any]]:
+    """Give each width its label, a colour from light to dark and a marker from large to small as it grows.
+
+    Points that coincide then show as rings. The colours are viridis without the third that is too light to
+    read on white.
+    """
+    ordered = sorted({int(width) for width in widths})
+    ranks = np.linspace(0, 1, len(ordered)) if len(ordered) > 1 else [1.0]
+    return {
+        width: {
+            "label": f"$N={width}$",
+            "color": to_hex(colormaps["viridis"](0.7 * (1 - rank))),
+            "markersize": 6 - 3 * rank,
+        }
+        for width, rank in zip(ordered, ranks, strict=True)
+    }
+
+
+def interval_over_seeds(values: ArrayLike, level: float = INTERVAL_LEVEL) -> float:
+    """Half-width of the Student-t interval of a mean, one value a seed; NaN for a single seed.
+
+        t_{(1 + level)/2, S - 1} std(values) / sqrt(S)          (S seeds, divisor S - 1 in std)
+
+    See Also
+    --------
+    scipy.stats.t.interval : the same interval.
+    """
+    seeds = np.asarray(values, dtype=float)
+    if seeds.size < 2:
+        return math.nan
+    return float(stdtrit(seeds.size - 1, (1 + level) / 2) * seeds.std(ddof=1) / math.sqrt(seeds.size))
+
+
+def mean_over_seeds(frame: pd.DataFrame, by: str | list[str], column: str) -> pd.DataFrame:
+    """Average ``column`` over the rows of equal ``by``: columns ``by``, mean, half_width (90% interval).
+
+    Values that are not finite are left out of their mean.
+    """
+    groups = frame[np.isfinite(frame[column])].groupby(by)[column]
+    return pd.DataFrame({"mean": groups.mean(), "half_width": groups.agg(interval_over_seeds)}).reset_index()
+
+
+def draw_points(axes: Axes, rows: pd.DataFrame, x: str, y: str, **style: Any) -> None:
+    """Draw the means over seeds of ``y`` against ``x`` as points, with their 90% intervals as bars.
+
+    Means that are not positive have no place on a logarithmic axis and are left out; a bar that would reach
+    zero ends at the edge.
+    """
+    table = mean_over_seeds(rows, x, y)
+    shown = table[table["mean"] > 0]
+    look = {"linestyle": "none", "marker": "o", "markeredgewidth": 0, "elinewidth": 0.9, **style}
+    axes.errorbar(shown[x], shown["mean"], yerr=shown["half_width"], **look)
+
+
+def draw_curve(axes: Axes, rows: pd.DataFrame, x: str, y: str, **style: Any) -> None:
+    """Draw the means over seeds of ``y`` against ``x`` as a line in a band, their 90% intervals.
+
+    The line is interrupted where the mean is not positive.
+    """
+    table = mean_over_seeds(rows, x, y)
+    mean, half_width = table["mean"].where(table["mean"] > 0), table["half_width"]
+    (line,) = axes.plot(table[x], mean, **style)
+    axes.fill_between(
+        table[x], mean - half_width, mean + half_width, color=line.get_color(), alpha=0.2, linewidth=0
+    )
+
+
+def draw_power_law(
+    axes: Axes, span: ArrayLike, through: tuple[float, float], exponent: float, **style: Any
+) -> None:
+    """Draw y = y_0 (x / x_0)^exponent, ``through`` = (x_0, y_0), a little beyond the range of ``span``."""
+    x = np.array([np.min(span) / 1.2, np.max(span) * 1.2])
+    axes.plot(x, through[1] * (x / through[0]) ** exponent, **style)
+
+
+def mark_widths(axes: Axes, widths: Iterable[int]) -> None:
+    """Put the ticks of the horizontal axis at the widths, as many as can be read."""
+    ordered = sorted({int(width) for width in widths})
+    apart = (ordered[-1] / ordered[0]) ** (1 / 6.5)
+    ticks = ordered[:1]
+    for width in ordered[1:]:
+        if width >= apart * ticks[-1]:
+            ticks.append(width)
+    axes.set_xticks(ticks, [str(width) for width in ticks])
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
+def show_time_zero(axes: Axes, times: pd.Series) -> None:
+    """Make room for t = 0, if present, on the horizontal axis: linear up to the first positive time only."""
+    positive = times[times > 0]
+    if len(positive) == len(times) or positive.empty:
+        return
+    first, last = np.log10([positive.min(), positive.max()])
+    axes.set_xscale("symlog", linthresh=positive.min(), linscale=0.1 * max(last - first, 1))
+    decades = np.arange(np.ceil(first), np.floor(last) + 1)
+    axes.set_xticks([0, *10.0 ** decades[:: 1 + len(decades) // 8]])
+    between = np.outer(10.0 ** np.arange(np.floor(first), last), np.arange(2, 10)).ravel()
+    axes.set_xticks(between[(between > positive.min()) & (between < positive.max())], minor=True)
+
+
+def note_if_empty(axes: Axes) -> None:
+    """Say so where a panel has nothing to show."""
+    if not np.isfinite(axes.dataLim.get_points()).all():
+        axes.text(0.5, 0.5, "no positive values", transform=axes.transAxes, ha="center", color="0.4")
+        axes.yaxis.set_major_locator(NullLocator())
+        axes.yaxis.set_minor_locator(NullLocator())
+
+
+def add_legend(figure: Figure) -> None:
+    """Name every artist once, points before lines, below all panels and in as many columns as fit."""
+    entries: dict[str, Any] = {}
+    for axes in figure.axes:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            entries.setdefault(label, handle)
+    handles = sorted(entries.values(), key=lambda handle: isinstance(handle, Line2D))
+    for n_columns in range(len(handles), 0, -1):
+        legend = figure.legend(handles=handles, loc="outside lower center", ncols=n_columns)
+        if n_columns == 1 or legend.get_window_extent().width <= figure.bbox.width:
+            return
+        legend.remove()
+
+
+def save_figure(figure: Figure, folder: str | Path, name: str) -> list[Path]:
+    """Write ``folder``/``name``.pdf (vector) and .png (200 dpi); return both paths.
+
+    The bytes depend on the figure and the library versions alone: no date is written. The folder is made if
+    it is missing.
+    """
+    pdf, png = (Path(folder) / f"{name}.{kind}" for kind in ("pdf", "png"))
+    pdf.parent.mkdir(parents=True, exist_ok=True)
+    with theme():
+        figure.savefig(pdf, metadata={"CreationDate": None})
+        figure.savefig(png, dpi=200)
+    return [pdf, png]

@@ -1,0 +1,304 @@
+"""Does the loss change depend on the number of neurons? Width-independent dropout stability, measured.
+
+Networks of different widths are trained on the same samples for the same time; then the change in loss when m of N
+neurons are kept is taken exactly over all subsets. The claim of Shevchenko & Mondelli (2020, Theorem 1) is that it
+does not depend on N. As the mean change is c_N (N - m)/(m (N - 1)) on any network, identically, the claim is that
+the neuron variance c_N settles; its control is the 1/sqrt(N) scaling, where c_N grows like N.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from meanfield.checks import check_choice, check_integer, check_positive
+from meanfield.dynamics.recording import Recording, log_spaced_steps
+from meanfield.dynamics.sgd import run_sgd
+from meanfield.landscape.dropout import dropout_curve
+from meanfield.model.activations import ACTIVATIONS
+from meanfield.model.datasets import TABLE_TYPES, find_data, standardise, table_splits
+from meanfield.model.laws import Empirical, IsotropicGaussians, Law
+from meanfield.model.network import Network
+from meanfield.model.risk import classification_error
+
+__all__ = ["SCALINGS", "SETTINGS", "DropoutRun", "Setting", "cost", "grid", "one_run"]
+
+DEFAULT_DATA = ("gaussians", "digits")
+DEFAULT_WIDTHS = (64, 128, 256, 512, 1024, 2048, 4096)
+DEFAULT_SEEDS = 4
+SCALINGS = ("mean-field", "control")
+
+GAUSSIANS = IsotropicGaussians(dim=32, delta=0.8)
+
+# The standard deviation over subsets takes N^2 n operations.
+N_SAMPLES = 1500
+RECORDS_PER_DECADE = 2
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is trained on a data set, unless an option says otherwise.
+
+    ``inner_std`` belongs to the first layer's Gaussian weights; output weights are 1 and frozen, or N(0, 1) and
+    trained.
+    """
+
+    activation: str
+    step_size: float
+    horizon: float
+    inner_std: float
+    train_outer: bool
+
+
+SETTINGS = {
+    "gaussians": Setting("truncated-relu", 1e-3, 4.0, 0.8 / GAUSSIANS.dim**0.5, train_outer=False),
+    "data set": Setting("relu", 0.02, 20.0, 1.0, train_outer=True),
+}
+
+
+def setting_of(data: str) -> Setting:
+    """Return the defaults for a data set's name or file."""
+    return SETTINGS["gaussians" if data == "gaussians" else "data set"]
+
+
+@dataclass(frozen=True)
+class DropoutRun:
+    """One network: its data, scaling, width and replica, and how long it is trained.
+
+    ``digest`` is the SHA-256 of a user's own file, so that results of another content are not taken for this one's.
+    """
+
+    data: str
+    target: str | None
+    digest: str | None
+    scaling: str
+    n_neurons: int
+    seed: int
+    activation: str
+    step_size: float
+    horizon: float
+    dtype: str
+    n_samples: int
+
+    @property
+    def n_steps(self) -> int:
+        """Steps of training: time over step size."""
+        return round(self.horizon / self.step_size)
+
+
+def grid(
+    *,
+    data: Sequence[str] = DEFAULT_DATA,
+    target: str | None = None,
+    widths: Sequence[int] = DEFAULT_WIDTHS,
+    n_seeds: int = DEFAULT_SEEDS,
+    activation: str | None = None,
+    step_size: float | None = None,
+    horizon: float | None = None,
+    dtype: str = "float64",
+    n_samples: int = N_SAMPLES,
+) -> list[DropoutRun]:
+    """Return the runs of the study: every data set x scaling x width x replica.
+
+    Parameters
+    ----------
+    data : "gaussians", names of `meanfield.model.datasets.DATASETS`, or paths of .npz or .csv files
+    target : what is learnt of a data set, see `load_dataset`; None for its default
+    widths : numbers of neurons N, at least 2
+    n_seeds : replicas of each
+    activation, step_size, horizon : None for the data set's `Setting`
+    dtype : "float64" or "float32"
+    n_samples : fresh samples that a measurement uses; a smaller data set is taken whole
+
+    Raises
+    ------
+    ValueError, TypeError, FileNotFoundError : before any work, naming the option
+    """
+    check_integer("seeds", n_seeds, least=1)
+    sizes = sorted({check_integer("widths", width, least=2) for width in widths})
+    if not sizes:
+        raise ValueError("widths must hold at least one number of neurons, got none")
+    replicas = list(product(SCALINGS, sizes, range(n_seeds)))
+    runs = []
+    for name in dict.fromkeys(data):
+        _training_law(name, target)
+        default = setting_of(name)
+        first = DropoutRun(
+            data=name,
+            target=target,
+            digest=_digest(name),
+            scaling=SCALINGS[0],
+            n_neurons=sizes[0],
+            seed=0,
+            activation=check_choice("activation", activation or default.activation, ACTIVATIONS),
+            step_size=check_positive("step size", default.step_size if step_size is None else step_size),
+            horizon=check_positive("horizon", default.horizon if horizon is None else horizon),
+            dtype=check_choice("dtype", dtype, ("float64", "float32")),
+            n_samples=check_integer("samples", n_samples, least=100),
+        )
+        if first.n_steps < 1:
+            raise ValueError(f"horizon must be at least one step of {first.step_size:g}, got {first.horizon:g}")
+        runs += [replace(first, scaling=scaling, n_neurons=n, seed=seed) for scaling, n, seed in replicas]
+    return runs
+
+
+def cost(run: DropoutRun) -> float:
+    """Estimate the work of a run, in neuron-steps."""
+    subsets, snapshots = (0.0, 0) if run.scaling == "control" else (run.n_neurons**2 * run.n_samples / 3000, 10)
+    return run.n_neurons * (run.n_steps + snapshots * run.n_samples / 4) + subsets
+
+
+def one_run(run: DropoutRun, rng: np.random.Generator) -> dict[str, pd.DataFrame]:
+    """Train one network and measure it: frames ``summary`` (one row), ``curve`` (one a kept number), ``trajectory``.
+
+    The streams for initial weights, training samples and evaluation are the same at every width.
+    """
+    for_weights, for_training, for_evaluation = rng.spawn(3)
+    law = _training_law(run.data, run.target)
+    evaluation = _Evaluation(law, run.n_samples, int(for_evaluation.integers(2**62)))
+    controlled = run.scaling == "control"
+    trajectory = run_sgd(
+        initial_network(run, law, for_weights),
+        law,
+        step_size=_step_size(run),
+        n_steps=run.n_steps,
+        trained="all" if setting_of(run.data).train_outer else [0],
+        record=Recording(
+            [0, *log_spaced_steps(run.n_steps, RECORDS_PER_DECADE)],
+            measure=None if controlled else evaluation.snapshot,
+        ),
+        on_divergence="stop",
+        rng=for_training,
+    )
+    final = trajectory.final
+    curve = evaluation.curve(final, kept_numbers(run.n_neurons), std=not controlled)
+    half = curve.loc[curve["n_kept"] == run.n_neurons // 2, "mean_change"].item()
+    summary = {
+        "status": trajectory.status,
+        "risk": curve["risk"].iloc[0],
+        "c_n": curve.attrs["c_n"],
+        "c_n_standard_error": curve.attrs["c_n_standard_error"],
+        "half_change": half,
+        "test_error": _test_error(run, final),
+    }
+    records = trajectory.records.assign(time=trajectory.records["step"] * run.step_size)
+    frames = {"summary": pd.DataFrame([summary]), "curve": curve[list(CURVE_COLUMNS)], "trajectory": records}
+    return {name: frame.reset_index(drop=True) for name, frame in frames.items()}
+
+
+CURVE_COLUMNS = ("n_kept", "mean_change", "std_change", "standard_error", "method")
+
+
+def kept_numbers(n_neurons: int) -> list[int]:
+    """Return the kept numbers m that are measured: powers of two, N/2 and 3N/4."""
+    powers = (2**k for k in range(n_neurons.bit_length()))
+    numbers = {*powers, n_neurons // 2, max(1, 3 * n_neurons // 4)}
+    return sorted(m for m in numbers if m < n_neurons)
+
+
+def initial_network(run: DropoutRun, law: Law, rng: np.random.Generator) -> Network:
+    """Draw the start: the mean-field one, or the control ``y_hat = sum_i a_i sigma(..)`` with a_i ~ N(0, 1/N)."""
+    setting, controlled = setting_of(run.data), run.scaling == "control"
+    frozen_at_one = not setting.train_outer and not controlled
+    outer_std = run.n_neurons**-0.5 if controlled else float(setting.train_outer)
+    return Network.init(
+        (law.dim, run.n_neurons, law.n_outputs),
+        activation=run.activation,
+        scaling="standard" if controlled else "mean-field",
+        mean=(0.0, 1.0 if frozen_at_one else 0.0),
+        std=(setting.inner_std, outer_std),
+        dtype=run.dtype,
+        rng=rng,
+    )
+
+
+def _step_size(run: DropoutRun) -> float:
+    """Alpha; in the control, alpha / N where output weights are trained, so that its outputs move as fast."""
+    shared = run.scaling == "control" and setting_of(run.data).train_outer
+    return run.step_size / run.n_neurons if shared else run.step_size
+
+
+class _Evaluation:
+    """Measures networks on samples that stay the same through a run and over widths."""
+
+    def __init__(self, law: Law, n_samples: int, seed: int) -> None:
+        whole = isinstance(law, Empirical) and law.n_samples <= n_samples
+        self._law: Law = law if whole else _Sampled(law)
+        self._options: dict[str, Any] = {"n_samples": n_samples, "rng": seed}
+
+    def curve(self, network: Network, n_kept: Sequence[int], *, std: bool) -> pd.DataFrame:
+        return dropout_curve(network, self._law, n_kept, std=std, **self._options)
+
+    def snapshot(self, network: Network) -> dict[str, float]:
+        curve = self.curve(network, [network.widths[1]], std=False)
+        return {"risk": curve["risk"].item(), "c_n": curve.attrs["c_n"]}
+
+
+@dataclass(frozen=True)
+class _Sampled:
+    """A law seen through its samples alone, so that a large data set is measured on part of its rows."""
+
+    law: Law
+
+    @property
+    def dim(self) -> int:
+        return self.law.dim
+
+    @property
+    def n_outputs(self) -> int:
+        return self.law.n_outputs
+
+    def sample(self, n: int, rng: np.random.Generator) -> tuple[Any, Any]:
+        return self.law.sample(n, rng)
+
+
+@cache
+def _training_law(data: str, target: str | None) -> Law:
+    """Return the law of a data set's name or file; a file's columns are standardised like the digits' pixels."""
+    if data == "gaussians":
+        if target is not None:
+            raise ValueError(f"target {target!r} is for data sets; the Gaussians' labels are +1 and -1")
+        return GAUSSIANS
+    train = find_data(data, split="train", target=target)
+    return standardise(train, train) if _is_file(data) else train
+
+
+def _test_error(run: DropoutRun, network: Network) -> float:
+    """Return the classification error on fresh samples or the test split; NaN where there are no classes or no split."""
+    if run.data == "gaussians":
+        return classification_error(network, GAUSSIANS, rng=0).value
+    test = _test_law(run.data, run.target)
+    return float("nan") if test is None else classification_error(network, test).value
+
+
+@cache
+def _test_law(data: str, target: str | None) -> Empirical | None:
+    if _is_file(data) and "test" not in table_splits(data):
+        return None
+    test = find_data(data, split="test", target=target)
+    if not _holds_classes(test):
+        return None
+    return standardise(test, find_data(data, split="train", target=target)) if _is_file(data) else test
+
+
+def _holds_classes(law: Empirical) -> bool:
+    """Whether the targets are signs, or one-hot rows."""
+    if law.n_outputs == 1:
+        return bool((np.abs(law.y) == 1).all())
+    return bool(np.isin(law.y, (0, 1)).all() and (law.y.sum(axis=1) == 1).all())
+
+
+def _is_file(data: str) -> bool:
+    return Path(data).suffix.lower() in TABLE_TYPES
+
+
+def _digest(data: str) -> str | None:
+    return hashlib.sha256(Path(data).read_bytes()).hexdigest()[:16] if _is_file(data) else None

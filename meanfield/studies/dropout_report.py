@@ -1,0 +1,119 @@
+"""What the dropout study says: tables, figures and the verdict in words, from its records alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from scipy.special import stdtrit
+
+from meanfield.plots import dropout as plots
+from meanfield.studies.dropout import DropoutRun, one_run, cost, setting_of
+from meanfield.studies.report import Report, Study
+from meanfield.studies.store import Store
+from meanfield.theory.scaling import TOST_LEVEL, ExponentFit, fit_exponent, rejects, settled_from
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["STUDY", "report"]
+
+BOUNDED_ACTIVATIONS = ("truncated-relu", "tanh", "erf", "sigmoid")
+IDENTITY = (
+    "The mean loss change over all subsets is c_N (N - m)/(m (N - 1)) on any network: an identity, not evidence. "
+    "What is tested is that c_N settles as N grows, while the control's does not."
+)
+
+
+def report(store: Store, runs: Sequence[DropoutRun]) -> Report:
+    """Read the finished ``runs`` back and conclude; diverged ones are named and left out."""
+    status = store.frames("summary", runs)["status"]
+    finished = [run for run, word in zip(runs, status, strict=True) if word == "finished"]
+    diverged = [f"{_title(run)}: {word}" for run, word in zip(runs, status, strict=True) if word != "finished"]
+    if not finished:
+        return Report({}, {}, pd.DataFrame(), diverged)
+    frames = {name: store.frames(name, finished) for name in ("summary", "curve", "trajectory")}
+    table = _table(frames["summary"])
+    words = [line for data in frames["summary"]["data"].unique() for line in _verdict(frames, finished, data)]
+    return Report({**frames, "widths": table}, _figures(frames), table, [*words, IDENTITY, *diverged])
+
+
+STUDY = Study("dropout", one_run, cost, report)
+
+
+def _title(run: DropoutRun) -> str:
+    return f"{run.data}, {run.scaling}, N = {run.n_neurons}, seed {run.seed}"
+
+
+def _table(summary: pd.DataFrame) -> pd.DataFrame:
+    """Means over seeds at each width, with the half width of their 90% Student interval (NaN for one seed)."""
+    columns = ["risk", "c_n", "half_change", "test_error"]
+    groups = summary.groupby(["data", "scaling", "n_neurons"], sort=False)[columns]
+    mean, n = groups.mean(), groups.size().to_numpy()
+    with np.errstate(invalid="ignore", divide="ignore"):
+        quantile = np.where(n > 1, stdtrit(np.maximum(n - 1, 1), 0.5 + TOST_LEVEL / 2), np.nan)
+    half_width = groups.std().mul(quantile / np.sqrt(n), axis=0)
+    joined = mean.join(half_width, rsuffix="_half_width")[[c + end for c in columns for end in ("", "_half_width")]]
+    return joined.assign(n_seeds=n).reset_index()
+
+
+def _figures(frames: dict[str, pd.DataFrame]) -> dict[str, Figure]:
+    summary, mean_field = frames["summary"], frames["summary"].query("scaling == 'mean-field'")
+    widest = mean_field[mean_field["n_neurons"] == mean_field.groupby("data")["n_neurons"].transform("max")]
+    limits = widest.groupby("data")["c_n"].mean().to_dict()
+    return {
+        "change-against-kept": plots.change_against_kept(frames["curve"], limits),
+        "change-at-half": plots.change_at_half(summary),
+        "neuron-variance": plots.neuron_variance_against_width(summary),
+        "over-time": plots.over_time(frames["trajectory"]),
+    }
+
+
+def _verdict(frames: dict[str, pd.DataFrame], runs: Sequence[DropoutRun], data: str) -> Iterator[str]:
+    run = next(run for run in runs if run.data == data)
+    summary = frames["summary"].query("data == @data")
+    yield f"{data}: {run.activation}, step size {run.step_size:g}, time {run.horizon:g}; {_assumptions(run)}"
+    yield f"  c_N {_settling(summary[summary['scaling'] == 'mean-field'])}"
+    yield f"  control, 1/sqrt(N) scaling: {_control(summary[summary['scaling'] == 'control'])}"
+    yield f"  std of the change over subsets: {_std_exponent(frames['curve'].query('data == @data'))}"
+
+
+def _assumptions(run: DropoutRun) -> str:
+    outside = []
+    if run.activation not in BOUNDED_ACTIVATIONS:
+        outside.append("the activation is not bounded")
+    if setting_of(run.data).train_outer:
+        outside.append("initial output weights are not bounded")
+    where = f"outside the theorem's assumptions ({', '.join(outside)})" if outside else "within the theorem's assumptions"
+    return where
+
+
+def _settling(summary: pd.DataFrame) -> str:
+    try:
+        return settled_from(summary["n_neurons"], summary["c_n"], summary["seed"]).describe()
+    except ValueError as error:
+        return f"is not judged: {error}"
+
+
+def _control(summary: pd.DataFrame) -> str:
+    try:
+        fit = fit_exponent(summary["n_neurons"], summary["c_n"], summary["seed"])
+    except ValueError as error:
+        return f"not judged: {error}"
+    word = "rejected, as it must be" if rejects(fit) else "NOT rejected"
+    return f"{word}: c_N has {fit.describe()}, expected 1"
+
+
+def _std_exponent(curve: pd.DataFrame) -> str:
+    """Fit the standard deviation's exponent in m at the widest network, the finite-population factor removed."""
+    widest = curve[(curve["scaling"] == "mean-field") & (curve["n_neurons"] == curve["n_neurons"].max())]
+    n_neurons = curve["n_neurons"].max()
+    few = widest[(widest["n_kept"] >= 4) & (widest["n_kept"] <= n_neurons // 4)]
+    correction = np.sqrt((n_neurons - few["n_kept"]) / (n_neurons - 1))
+    try:
+        fit: ExponentFit = fit_exponent(few["n_kept"], few["std_change"] / correction, few["seed"])
+    except ValueError as error:
+        return f"not judged: {error}"
+    return f"{fit.describe().replace('x in', 'm in')} at N = {n_neurons}"

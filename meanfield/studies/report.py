@@ -1,0 +1,78 @@
+"""From a grid to a finished study: run what is missing, then write tables, figures, manifest and words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from meanfield.plots.style import save_figure
+from meanfield.studies.engine import OneRun, RunSummary, run_all
+from meanfield.studies.store import Store
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Report", "Study", "StudyResult", "run_study"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Conclusions drawn from records: tables and figures by name, one short table to print, the verdict in words."""
+
+    tables: Mapping[str, pd.DataFrame]
+    figures: Mapping[str, Figure]
+    table: pd.DataFrame
+    words: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study by its parts: how one run is made, what it costs, and what all of them say together."""
+
+    name: str
+    one_run: OneRun
+    cost: Callable[[Any], float]
+    report: Callable[[Store, Sequence[Any]], Report]
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """What `run_study` did, what it found (None if no run is finished), and which files it wrote."""
+
+    summary: RunSummary
+    report: Report | None
+    files: Sequence[Path]
+
+
+def run_study(
+    study: Study,
+    runs: Sequence[Any],
+    folder: str | Path,
+    *,
+    root_seed: int = 0,
+    n_workers: int | None = None,
+    progress: bool | None = None,
+) -> StudyResult:
+    """Run what has no record yet in ``folder``, and report on all that is finished.
+
+    See Also
+    --------
+    meanfield.studies.engine.run_all : for the arguments
+    """
+    store = Store(folder)
+    summary = run_all(
+        study.one_run, runs, store, root_seed=root_seed, n_workers=n_workers, cost=study.cost, progress=progress
+    )
+    finished = [run for run in runs if store.has(run, root_seed=root_seed)]
+    if not finished:
+        return StudyResult(summary, None, [])
+    report = study.report(store, finished)
+    files = [store.export_csv(name, frame) for name, frame in report.tables.items()]
+    for name, figure in report.figures.items():
+        files += save_figure(figure, store.folder / "figures", name)
+    files.append(store.write_manifest(finished, study=study.name, root_seed=root_seed, verdict=list(report.words)))
+    return StudyResult(summary, report, files)

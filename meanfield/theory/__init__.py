@@ -1,0 +1,1 @@
+"""What the mean-field theory predicts, and the statistics by which simulations are held against it."""

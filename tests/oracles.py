@@ -1,0 +1,105 @@
+"""Plain NumPy twins of the package's arithmetic, written from the formulas and sharing no code with it."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import erf, expit
+
+SQRT2 = np.sqrt(2)
+
+
+def relu(z):
+    return np.maximum(z, 0)
+
+
+def softplus(z):
+    return np.logaddexp(0, z)
+
+
+# name: (sigma, sigma'), the left derivative at kinks
+NAMED = {
+    "relu": (relu, lambda z: np.where(z > 0, 1.0, 0.0)),
+    "tanh": (np.tanh, lambda z: 1 / np.cosh(np.clip(z, -300, 300)) ** 2),
+    "erf": (lambda z: erf(z / SQRT2), lambda z: np.sqrt(2 / np.pi) * np.exp(-(z**2) / 2)),
+    "sigmoid": (expit, lambda z: expit(z) * expit(-z)),
+    "softplus": (softplus, expit),
+    "linear": (lambda z: z, np.ones_like),
+    "quadratic": (np.square, lambda z: 2 * z),
+}
+
+
+def knots_of(activation):
+    """Knots (K, 2), left and right slope of a piecewise linear activation."""
+    if activation == "truncated-relu":
+        return np.array([[0.5, -2.5], [1.5, 7.5]]), 0.0, 0.0
+    return np.array(activation.knots), activation.left_slope, activation.right_slope
+
+
+def activation_value(activation, z):
+    """sigma(z), of the shape of z."""
+    if activation in NAMED:
+        return NAMED[activation][0](z)
+    knots, left, right = knots_of(activation)
+    inside = np.interp(z, knots[:, 0], knots[:, 1])
+    return inside + left * np.minimum(z - knots[0, 0], 0) + right * np.maximum(z - knots[-1, 0], 0)
+
+
+def activation_slope(activation, z):
+    """sigma'(z), the left derivative at kinks."""
+    if activation in NAMED:
+        return NAMED[activation][1](z)
+    knots, left, right = knots_of(activation)
+    slopes = np.concatenate([[left], np.diff(knots[:, 1]) / np.diff(knots[:, 0]), [right]])
+    return slopes[np.searchsorted(knots[:, 0], z, side="left")]
+
+
+def layer_factor(weights, layer, scaling):
+    """1 / n_l above the first layer in mean-field scaling, else 1."""
+    return 1 / weights[layer].shape[1] if scaling == "mean-field" and layer > 0 else 1.0
+
+
+def forward(weights, biases, activation, scaling, x):
+    """Outputs (n, C) of a network with weights[l] (n_{l+1}, n_l) on inputs (n, d)."""
+    h = x
+    for layer, w in enumerate(weights):
+        z = layer_factor(weights, layer, scaling) * (h @ w.T) + (0 if biases is None else biases[layer])
+        h = z if layer == len(weights) - 1 else activation_value(activation, z)
+    return h
+
+
+def plain_sgd(
+    network, x, y, step_sizes, batch_size, trained=frozenset({"weight_0", "bias_0", "weight_1", "bias_1"})
+):
+    """Two-layer SGD as it is defined: step by step, sample by sample, all arrays moved from the same values.
+
+    Returns weights, biases (None if the network has none) and the mean loss of each step's samples before it.
+    """
+    n_neurons, scaling = network.widths[1], network.scaling
+    inner, outer = (w.astype(float) for w in network.weights)
+    inner_bias, outer_bias = (
+        b.astype(float) for b in network.biases or (np.zeros(len(inner)), np.zeros(len(outer)))
+    )
+    factor = 1 / n_neurons if scaling == "mean-field" else 1.0
+    multiplier = n_neurons if scaling == "mean-field" else 1
+    losses = []
+    for step, size in enumerate(step_sizes):
+        moves = [np.zeros_like(array) for array in (inner, inner_bias, outer, outer_bias)]
+        loss = 0.0
+        for k in range(step * batch_size, (step + 1) * batch_size):
+            z = inner @ x[k] + inner_bias
+            h, slope = activation_value(network.activation, z), activation_slope(network.activation, z)
+            residual = y[k] - (factor * outer @ h + outer_bias)
+            loss += residual @ residual / batch_size
+            back = -2 * factor * (residual @ outer) * slope
+            gradients = (np.outer(back, x[k]), back, -2 * factor * np.outer(residual, h), -2 * residual)
+            for move, gradient, scale in zip(
+                moves, gradients, (multiplier, multiplier, multiplier, 1), strict=True
+            ):
+                move -= size / batch_size * scale * gradient
+        names = ("weight_0", "bias_0", "weight_1", "bias_1")
+        for name, array, move in zip(names, (inner, inner_bias, outer, outer_bias), moves, strict=True):
+            if name in trained:
+                array += move
+        losses.append(loss)
+    biases = None if network.biases is None else (inner_bias, outer_bias)
+    return (inner, outer), biases, np.array(losses)
