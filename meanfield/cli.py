@@ -20,7 +20,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-studies = typer.Typer(help="Run a study: simulate what has no record yet, then write tables and figures.", no_args_is_help=True)
+studies = typer.Typer(
+    help="Run a study: simulate what has no record yet, then write tables and figures.", no_args_is_help=True
+)
 app.add_typer(studies, name="run")
 
 
@@ -46,17 +48,25 @@ def run_dropout(
     data: Annotated[
         str,
         typer.Option(
-            help="Comma-separated: gaussians, digits, mnist, fashion-mnist, cifar10, cifar10-subset, or .npz and .csv files."
+            help="Of gaussians, digits, mnist, fashion-mnist, cifar10, cifar10-subset, *.npz, *.csv; comma-separated."
         ),
     ] = "gaussians,digits",
     target: Annotated[
         str | None, typer.Option(help="What is learnt of a data set: one-hot, sign or value.", show_default="its own")
     ] = None,
-    widths: Annotated[str, typer.Option(help="Numbers of neurons N, comma-separated.")] = "64,128,256,512,1024,2048,4096",
+    widths: Annotated[
+        str, typer.Option(help="Numbers of neurons N, comma-separated.")
+    ] = "64,128,256,512,1024,2048,4096",
     seeds: Annotated[int, typer.Option(help="Replicas of each network.")] = 4,
-    activation: Annotated[str | None, typer.Option(help="Activation.", show_default="truncated-relu for gaussians, relu")] = None,
-    step_size: Annotated[float | None, typer.Option(help="Step size alpha.", show_default="0.001 for gaussians, 0.02")] = None,
-    horizon: Annotated[float | None, typer.Option(help="Time T = steps x alpha.", show_default="4 for gaussians, 20")] = None,
+    activation: Annotated[
+        str | None, typer.Option(help="Activation.", show_default="truncated-relu for gaussians, else relu")
+    ] = None,
+    step_size: Annotated[
+        float | None, typer.Option(help="Step size alpha.", show_default="0.001 for gaussians, else 0.02")
+    ] = None,
+    horizon: Annotated[
+        float | None, typer.Option(help="Time T = steps x alpha.", show_default="4 for gaussians, else 20")
+    ] = None,
     dtype: Annotated[str, typer.Option(help="float64 or float32.")] = "float64",
     samples: Annotated[int, typer.Option(help="Samples of a measurement; a smaller data set is taken whole.")] = 1500,
     output: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results/dropout"),
@@ -99,7 +109,7 @@ def _integer(option: str, word: str) -> int:
 def _say(result: StudyResult, output: Path) -> None:
     """Print the table, the verdict, what was run and where it lies; exit 1 if a run failed, 130 if interrupted."""
     if result.report is not None:
-        typer.echo(result.report.table.to_string(index=False, float_format="{:.3g}".format))
+        typer.echo(result.report.table.to_string(index=False))
         typer.echo()
         for line in result.report.words:
             typer.echo(line)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meanfield.kernels.blas import single_threaded_blas
-from meanfield.kernels.two_layer import GRAM_ROWS, Parameters, Settings, Workspace, train
+from meanfield.kernels.two_layer import Parameters, Settings, Workspace, train
 from meanfield.model.activations import activation_code
 from meanfield.model.network import Network
 

@@ -44,7 +44,7 @@ def activate(h, activation, z):
     """Write sigma(z) into ``h``; both (n,)."""
     code = activation.code
     kind = h.dtype.type
-    zero, two, root = kind(0), kind(2), kind(SQRT_HALF)
+    zero, root = kind(0), kind(SQRT_HALF)
     n = z.size
     if code == RELU:
         for i in range(n):

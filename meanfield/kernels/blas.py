@@ -50,7 +50,10 @@ def _gemm(typingctx, out, a, b, transpose_a, transpose_b, m, n, k, alpha, beta):
     def generate(context, builder, signature, values):
         int32, int8 = ir.IntType(32), ir.IntType(8)
         scalar = context.get_value_type(out.dtype)
-        arrays = [context.make_array(kind)(context, builder, value) for kind, value in zip((out, a, b), values[:3], strict=True)]
+        arrays = [
+            context.make_array(kind)(context, builder, value)
+            for kind, value in zip((out, a, b), values[:3], strict=True)
+        ]
 
         def reference(value):
             return cgutils.alloca_once_value(builder, value)

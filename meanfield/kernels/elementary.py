@@ -41,9 +41,9 @@ from meanfield.kernels._jit import CONTRACT
 
 __all__ = ["erf", "exp", "gaussian", "log1p_exp", "sigmoid", "tanh"]
 
-# Inlined always: a call left in a loop keeps it scalar. Only contraction, whatever the caller allows for its
-# own sums: rounding to a grid does not survive reassociation. No sum below has two inexact products, so that the
-# compiler has no choice of what to fuse and the bits do not depend on the place in the loop.
+# Inlined always: a call left in a loop keeps it scalar. Only contraction, whatever the caller allows for its own sums:
+# reassociation may undo the rounding to a grid. No sum below has two inexact products, so that the compiler has no
+# choice of what to fuse and the bits do not depend on the place in the loop.
 _OPTIONS = {"forceinline": True, "error_model": "numpy", "fastmath": CONTRACT}
 _inlined = register_jitable(**_OPTIONS)
 

@@ -25,7 +25,7 @@ from meanfield.kernels.activations import ActivationCode, activate_with_slope
 from meanfield.kernels.blas import add_product
 from meanfield.kernels.threads import wait_for_all
 
-__all__ = ["GRAM_ROWS", "Parameters", "Settings", "Workspace", "train"]
+__all__ = ["Parameters", "Settings", "Workspace", "train"]
 
 # Rows of the Gram matrix that one thread forms at a time; fixed, so that the bits do not depend on the threads.
 GRAM_ROWS = 32

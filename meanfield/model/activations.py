@@ -24,7 +24,14 @@ from meanfield.checks import check_choice
 from meanfield.kernels import activations as kernels
 from meanfield.kernels.activations import ActivationCode
 
-__all__ = ["ACTIVATIONS", "Activation", "PiecewiseLinear", "activation_code", "check_activation", "piecewise_linear_form"]
+__all__ = [
+    "ACTIVATIONS",
+    "Activation",
+    "PiecewiseLinear",
+    "activation_code",
+    "check_activation",
+    "piecewise_linear_form",
+]
 
 
 @dataclass(frozen=True, init=False)

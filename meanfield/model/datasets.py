@@ -14,6 +14,7 @@ Files hold the arrays x_train, x_test (uint8 pixels, one image a row) and y_trai
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -172,12 +173,19 @@ def _column_moments(x: Array) -> tuple[Array, Array]:
 
 
 def _digits(split: str) -> _Rows:
-    from sklearn.datasets import load_digits  # takes two seconds to import
-
-    pixels, labels = load_digits(return_X_y=True)
+    table = np.loadtxt(_digits_file(), delimiter=",")
+    pixels, labels = table[:, :-1], table[:, -1].astype(int)
     moments = _column_moments(pixels[:N_DIGITS_TRAIN])
     rows = slice(N_DIGITS_TRAIN) if split == "train" else slice(N_DIGITS_TRAIN, None)
     return _Rows(_standardised(pixels[rows], *moments, np.float64), labels[rows])
+
+
+def _digits_file() -> Path:
+    """Find scikit-learn's bundled file without importing scikit-learn, which takes two seconds."""
+    package = find_spec("sklearn")
+    if package is None or package.origin is None:
+        raise FileNotFoundError("data set 'digits' is part of scikit-learn, which is not installed: install it")
+    return Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
 
 
 def _images(path: Path, split: str) -> _Rows:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
@@ -306,7 +307,7 @@ def _take(array: Array, indices: NDArray[np.intp], axis: int) -> Array:
 def _check_chain(weights: tuple[Array, ...]) -> None:
     if len(weights) < 2:
         raise ValueError(f"a network needs at least two weight arrays (one hidden layer), got {len(weights)}")
-    for layer, (below, above) in enumerate(zip(weights[:-1], weights[1:], strict=True)):
+    for layer, (below, above) in enumerate(pairwise(weights)):
         if above.shape[1] != below.shape[0]:
             raise ValueError(
                 f"weights[{layer + 1}] must have {below.shape[0]} columns, one a neuron of weights[{layer}], "

@@ -79,13 +79,14 @@ def change_against_kept(
     meanfield.dropout_curve : measures the columns.
     """
     rows = _mean_field(_checked("curves", curves, ["n_kept", "mean_change", "std_change"], each=["n_kept"]))
+    constants = {name: _limit_of(name, limits) for name in rows["data"].unique()}
     styles = width_styles(rows["n_neurons"])
     y_labels = [MEAN_CHANGE, r"standard deviation, $\mathrm{std}_A(L_A)$"]
     figure, columns = _columns(rows, titles, KEPT, y_labels)
     for name, here, (above, below) in columns:
         _draw_widths(draw_points, above, here, "n_kept", "mean_change", styles)
         _draw_widths(draw_points, below, here, "n_kept", "std_change", styles)
-        draw_power_law(above, here["n_kept"], (1, _limit_of(name, limits)), -1, label="$c/m$", **THEORY)
+        draw_power_law(above, here["n_kept"], (1, constants[name]), -1, label="$c/m$", **THEORY)
         _draw_slopes(below, here)
     return _finished(figure)
 
@@ -107,7 +108,7 @@ def change_at_half(summary: pd.DataFrame, *, titles: Titles | None = None) -> Fi
     ValueError, TypeError : as `change_against_kept`.
     """
     summary = _checked("summary", summary, ["c_n", "half_change"])
-    figure, columns = _columns(summary, titles, WIDTH, ["mean loss change at $m=N/2$,\n$E_A[L_A]-L$"])
+    figure, columns = _columns(summary, titles, WIDTH, ["mean loss change,\n$E_A[L_A]-L$ at $m=N/2$"])
     for name, here, (panel,) in columns:
         _draw_scalings(panel, here, "half_change", summary["scaling"])
         draw_power_law(panel, here["n_neurons"], (1, _widest_mean(name, here)), -1, label="$c/N$", **THEORY)
@@ -182,15 +183,16 @@ def _draw_scalings(panel: Axes, rows: pd.DataFrame, y: str, present: pd.Series) 
 
 
 def _draw_slopes(panel: Axes, rows: pd.DataFrame) -> None:
-    """Draw the slopes -1/2 and -1 from a point above the largest value at the smallest m."""
+    """Draw the slopes -1/2 and -1, crossing above the middle of the widest network's points."""
     means = mean_over_seeds(rows, ["n_neurons", "n_kept"], "std_change")
     means = means[means["mean"] > 0]
     if means.empty:
         return
-    first = means["n_kept"].min()
-    start = (first, 2 * means.loc[means["n_kept"] == first, "mean"].max())
-    draw_power_law(panel, means["n_kept"], start, -1 / 2, label="slope $-1/2$", linestyle=":", **GUIDE)
-    draw_power_law(panel, means["n_kept"], start, -1, label="slope $-1$", linestyle="--", **GUIDE)
+    widest = means[means["n_neurons"] == means["n_neurons"].max()]
+    n_kept, std = widest[["n_kept", "mean"]].iloc[len(widest) // 2]
+    for exponent, name, linestyle in ((-1 / 2, "slope $-1/2$", ":"), (-1, "slope $-1$", "--")):
+        above = (n_kept, 2 * std)
+        draw_power_law(panel, means["n_kept"], above, exponent, label=name, linestyle=linestyle, **GUIDE)
 
 
 def _draw_linear_growth(panel: Axes, rows: pd.DataFrame) -> None:

@@ -110,7 +110,7 @@ class _ShortFormatter(LogFormatterSciNotation):
 
     def __call__(self, x: float, pos: int | None = None) -> str:
         text = super().__call__(x, pos)
-        low, high = self.axis.get_view_interval()  # type: ignore[union-attr]  # an axis has set itself
+        low, high = self.axis.get_view_interval()  # type: ignore[union-attr]  # set by the axis that uses it
         return f"{x:g}" if text and low > 1e-3 and high < 1e4 else text
 
 

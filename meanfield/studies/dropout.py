@@ -272,7 +272,7 @@ def _training_law(data: str, target: str | None) -> Law:
 
 
 def _test_error(run: DropoutRun, network: Network) -> float:
-    """Return the classification error on fresh samples or the test split; NaN where there are no classes or no split."""
+    """Return the classification error on fresh samples or the test split; NaN without classes or split."""
     if run.data == "gaussians":
         return classification_error(network, GAUSSIANS, rng=0).value
     test = _test_law(run.data, run.target)

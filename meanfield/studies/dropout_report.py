@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.special import stdtrit
 
 from meanfield.plots import dropout as plots
-from meanfield.studies.dropout import DropoutRun, one_run, cost, setting_of
+from meanfield.studies.dropout import DropoutRun, cost, one_run, setting_of
 from meanfield.studies.report import Report, Study
 from meanfield.studies.store import Store
 from meanfield.theory.scaling import TOST_LEVEL, ExponentFit, fit_exponent, rejects, settled_from
@@ -37,7 +37,7 @@ def report(store: Store, runs: Sequence[DropoutRun]) -> Report:
     frames = {name: store.frames(name, finished) for name in ("summary", "curve", "trajectory")}
     table = _table(frames["summary"])
     words = [line for data in frames["summary"]["data"].unique() for line in _verdict(frames, finished, data)]
-    return Report({**frames, "widths": table}, _figures(frames), table, [*words, IDENTITY, *diverged])
+    return Report({**frames, "widths": table}, _figures(frames), _short(table), [*words, IDENTITY, *diverged])
 
 
 STUDY = Study("dropout", one_run, cost, report)
@@ -59,10 +59,36 @@ def _table(summary: pd.DataFrame) -> pd.DataFrame:
     return joined.assign(n_seeds=n).reset_index()
 
 
+def _short(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table to print: a row a width, mean +- half width, the control's c_N beside."""
+
+    def column(name: str, scaling: str = "mean-field") -> pd.Series:
+        rows = table[table["scaling"] == scaling].set_index(["data", "n_neurons"])
+        pairs = zip(rows[name], rows[f"{name}_half_width"], strict=True)
+        return pd.Series([_plus_minus(mean, half) for mean, half in pairs], index=rows.index, dtype=object)
+
+    columns = {
+        "risk": column("risk"),
+        "test error": column("test_error"),
+        "change at m = N/2": column("half_change"),
+        "c_N": column("c_n"),
+        "c_N, control": column("c_n", "control"),
+    }
+    return pd.DataFrame(columns).reset_index().rename(columns={"n_neurons": "N"})
+
+
+def _plus_minus(mean: float, half_width: float) -> str:
+    """Write a mean to the digits that its interval leaves meaningful."""
+    if not half_width > 0:
+        return f"{mean:.3g}"
+    digits = max(0, 1 - int(np.floor(np.log10(half_width))))
+    return f"{mean:.{digits}f} +- {half_width:.{digits}f}"
+
+
 def _figures(frames: dict[str, pd.DataFrame]) -> dict[str, Figure]:
     summary, mean_field = frames["summary"], frames["summary"].query("scaling == 'mean-field'")
     widest = mean_field[mean_field["n_neurons"] == mean_field.groupby("data")["n_neurons"].transform("max")]
-    limits = widest.groupby("data")["c_n"].mean().to_dict()
+    limits = {str(data): group["c_n"].mean() for data, group in widest.groupby("data")}
     return {
         "change-against-kept": plots.change_against_kept(frames["curve"], limits),
         "change-at-half": plots.change_at_half(summary),
@@ -86,8 +112,9 @@ def _assumptions(run: DropoutRun) -> str:
         outside.append("the activation is not bounded")
     if setting_of(run.data).train_outer:
         outside.append("initial output weights are not bounded")
-    where = f"outside the theorem's assumptions ({', '.join(outside)})" if outside else "within the theorem's assumptions"
-    return where
+    if not outside:
+        return "within the theorem's assumptions"
+    return f"outside the theorem's assumptions ({', '.join(outside)})"
 
 
 def _settling(summary: pd.DataFrame) -> str:

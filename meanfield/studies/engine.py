@@ -22,7 +22,8 @@ import pandas as pd
 from tqdm import tqdm
 
 from meanfield.checks import check_integer, check_positive
-from meanfield.studies.store import Store, config_hash, source_hash
+from meanfield.studies.provenance import source_hash
+from meanfield.studies.store import Store, config_hash
 
 __all__ = ["Failure", "OneRun", "RunSummary", "run_all", "run_rng"]
 

@@ -8,36 +8,27 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import importlib.metadata
 import json
 import math
 import os
 import platform
 import re
 import shutil
-import subprocess
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields
-from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import llvmlite.binding
 import numpy as np
 import pandas as pd
-import threadpoolctl
 
 from meanfield.checks import MeanfieldWarning, check_choice
+from meanfield.studies.provenance import provenance, source_hash
 
-__all__ = ["Store", "canonical_json", "config_hash", "source_hash"]
-
-PACKAGE = Path(__file__).resolve().parents[1]
-BLAS_TRAITS = ("internal_api", "version", "architecture")
-LIBRARIES = ("numpy", "numba", "scipy", "pandas", "pyarrow")
+__all__ = ["Store", "canonical_json", "config_hash"]
 
 
 def canonical_json(config: Any) -> str:
@@ -73,51 +64,6 @@ def _plain(name: str, value: Any) -> Any:
 def config_hash(config: Any) -> str:
     """Name a configuration by the first 16 hexadecimal digits of the SHA-256 of its `canonical_json`."""
     return hashlib.sha256(canonical_json(config).encode()).hexdigest()[:16]
-
-
-@cache
-def source_hash() -> str:
-    """Name the package's code by 16 digits of the SHA-256 of all its Python files, read once a process."""
-    digest = hashlib.sha256()
-    for source in sorted(PACKAGE.rglob("*.py")):
-        content = source.read_bytes()
-        digest.update(f"{source.relative_to(PACKAGE).as_posix()} {len(content)}\n".encode())
-        digest.update(content)
-    return digest.hexdigest()[:16]
-
-
-@cache
-def _commit() -> str | None:
-    """Return the checked-out commit if the package lies at the top of the work tree: else it is another's."""
-    command = ["git", "-C", str(PACKAGE), "rev-parse", "--show-toplevel", "HEAD"]
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout
-    except (OSError, subprocess.SubprocessError):
-        return None
-    top, commit = answer.splitlines()
-    return commit if Path(top).resolve() == PACKAGE.parent else None
-
-
-@cache
-def _version(distribution: str) -> str | None:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def _provenance() -> dict[str, Any]:
-    """Collect what the bits of a result depend on besides its configuration and seed."""
-    pools = threadpoolctl.threadpool_info()
-    return {
-        "package_version": _version("meanfield-sgd"),
-        "commit": _commit(),
-        "source_hash": source_hash(),
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in LIBRARIES}},
-        "cpu": {"architecture": platform.machine(), "name": llvmlite.binding.get_host_cpu_name()},
-        "blas": sorted({" ".join(str(pool.get(key)) for key in BLAS_TRAITS) for pool in pools}),
-        "time_utc": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
 
 
 def _scalars(config: Any) -> dict[str, Any]:
@@ -200,7 +146,7 @@ class Store:
             "status": "finished",
             "configuration": json.loads(canonical_json(config)),
             "root_seed": root_seed,
-            **_provenance(),
+            **provenance(),
             "frames": {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
         }
         with self._temporary_folder() as temporary:
@@ -213,17 +159,15 @@ class Store:
 
     def read(self, config: Any) -> dict[str, pd.DataFrame]:
         """Return the frames of a finished run by name; LookupError if `has` says that there is none."""
-        if not self.has(config):
-            raise LookupError(f"no finished record of {config} in {self.folder}: run it first")
-        names = self._run(config)["frames"]
-        return {name: pd.read_parquet(self._record(config) / f"{name}.parquet") for name in names}
+        return {name: self._frame(config, name) for name in self._frame_names(config)}
 
     def frames(self, name: str, configs: Sequence[Any]) -> pd.DataFrame:
         """Stack the frame ``name`` of these runs, the scalar fields of their configurations first."""
         if not configs:
             raise ValueError("configs must hold at least one configuration, got none")
-        runs = [self.read(config) for config in configs]
-        parts = [run[check_choice("frame", name, run)] for run in runs]
+        parts = [
+            self._frame(config, check_choice("frame", name, self._frame_names(config))) for config in configs
+        ]
         origin = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
         columns = pd.DataFrame([_scalars(config) for config in configs]).iloc[origin].reset_index(drop=True)
         return pd.concat([columns, pd.concat(parts, ignore_index=True)], axis=1)
@@ -236,11 +180,19 @@ class Store:
     def write_manifest(self, configs: Sequence[Any], **details: Any) -> Path:
         """Write ``manifest.json``: ``details`` (plain JSON values), code, machine and the runs by hash."""
         runs = {config_hash(config): json.loads(canonical_json(config)) for config in configs}
-        content = _json_bytes({**details, **_provenance(), "runs": runs})
+        content = _json_bytes({**details, **provenance(), "runs": runs})
         return self._replace_file(self.folder / "manifest.json", content)
 
     def _record(self, config: Any) -> Path:
         return self._records / config_hash(config)
+
+    def _frame_names(self, config: Any) -> list[str]:
+        if not self.has(config):
+            raise LookupError(f"no finished record of {config} in {self.folder}: run it first")
+        return list(self._run(config)["frames"])
+
+    def _frame(self, config: Any, name: str) -> pd.DataFrame:
+        return pd.read_parquet(self._record(config) / f"{name}.parquet")
 
     def _run(self, config: Any) -> Any:
         return json.loads((self._record(config) / "run.json").read_bytes())

@@ -40,7 +40,15 @@ def product_rate(dtype: str) -> float:
 
 
 def time_cell(
-    n_neurons: int, dim: int, dtype: str, *, activation: str, n_outputs: int, n_threads: int, budget: float, repeats: int
+    n_neurons: int,
+    dim: int,
+    dtype: str,
+    *,
+    activation: str,
+    n_outputs: int,
+    n_threads: int,
+    budget: float,
+    repeats: int,
 ) -> dict[str, object]:
     """Time one network, its repetitions alternating with the matrix product; medians are reported."""
     rng = np.random.default_rng(1)

@@ -19,6 +19,7 @@ import threadpoolctl
 
 from meanfield.checks import MeanfieldWarning
 from meanfield.studies import engine
+from meanfield.studies import provenance as provenance_module
 from meanfield.studies import store as store_module
 from meanfield.studies.engine import RunSummary, run_all, run_rng
 from meanfield.studies.store import Store, config_hash
@@ -139,7 +140,8 @@ def test_a_damaged_record_is_run_again(grid, store, marks):
 
 def test_results_of_other_sources_are_run_again(grid, store, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(store_module, "source_hash", lambda: "0" * 16)
+        for module in (provenance_module, store_module):
+            patch.setattr(module, "source_hash", lambda: "0" * 16)
         run(grid[:3], store)
     with pytest.warns(MeanfieldWarning, match="made by other sources") as said:
         summary = run(grid, store)
@@ -171,9 +173,7 @@ def test_the_longest_runs_start_first(grid, store):
 
 def test_a_replica_sees_the_same_stream_at_every_width(grid, store):
     run(grid, store)
-    draws = store.frames("draws", grid).pivot_table(
-        index="neuron", columns=["n_neurons", "seed"], values="value"
-    )
+    draws = store.frames("draws", grid).pivot_table(index="neuron", columns=["n_neurons", "seed"], values="value")
     for seed in range(2):
         assert draws[4, seed].dropna().tolist() == draws[8, seed].tolist()[:4]
     assert not np.isin(draws[8, 0], draws[8, 1]).any()
@@ -195,9 +195,7 @@ def test_workers_use_one_thread_and_leave_this_process_as_it_is(grid, store, mon
 
 
 @pytest.mark.parametrize(("n_usable", "in_this_process"), [(1, True), (2, False)])
-def test_by_default_there_is_a_worker_for_each_usable_cpu(
-    grid, store, marks, monkeypatch, n_usable, in_this_process
-):
+def test_by_default_there_is_a_worker_for_each_usable_cpu(grid, store, marks, monkeypatch, n_usable, in_this_process):
     monkeypatch.setattr(engine.joblib, "cpu_count", lambda: n_usable)
     run_all(toy_run, grid, store, root_seed=0)
     assert (os.getpid() in executions(marks)) == in_this_process
@@ -348,12 +346,25 @@ def check_resumed(configs: list[ToyRun], tmp_path: Path, n_kept: int) -> None:
     assert (summary.n_finished_before, summary.n_finished_now) == (n_kept, len(configs) - n_kept)
     run(configs, whole)
     assert [draws_hash(resumed, config) for config in configs] == [draws_hash(whole, c) for c in configs]
-    pd.testing.assert_frame_equal(
-        resumed.frames("draws", configs), whole.frames("draws", configs), check_exact=True
-    )
+    pd.testing.assert_frame_equal(resumed.frames("draws", configs), whole.frames("draws", configs), check_exact=True)
 
 
-@pytest.mark.parametrize("n_workers", [1, 2])
+def test_an_interrupt_while_workers_start_is_held_not_lost():
+    reached = []
+
+    def start_workers() -> None:
+        with engine._interrupts_held():
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.01)
+            reached.append("end")
+
+    with pytest.raises(KeyboardInterrupt):
+        start_workers()
+    assert reached == ["end"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("n_workers", [pytest.param(1, marks=pytest.mark.long), 2])
 def test_ctrl_c_keeps_what_is_finished_and_the_same_call_resumes(marks, tmp_path, start, n_workers):
     configs = slow_grid(marks)
     process = start(configs, n_workers)

@@ -20,7 +20,9 @@ from hypothesis import strategies as st
 
 from meanfield.checks import MeanfieldWarning
 from meanfield.studies import store as store_module
-from meanfield.studies.store import Store, canonical_json, config_hash, source_hash
+from meanfield.studies import provenance as provenance_module
+from meanfield.studies.provenance import source_hash
+from meanfield.studies.store import Store, canonical_json, config_hash
 
 
 @dataclass(frozen=True)
@@ -203,7 +205,7 @@ def test_a_damaged_record_is_reported_and_can_be_written_again(store: Store, nam
 def test_records_of_other_sources_do_not_count_and_are_reported_once(store: Store, monkeypatch):
     configs = [Run(seed=seed) for seed in range(3)]
     with monkeypatch.context() as patch:
-        patch.setattr(store_module, "source_hash", lambda: "0" * 16)
+        patch.setattr(provenance_module, "source_hash", lambda: "0" * 16)
         for config in configs:
             write(store, config)
     with pytest.warns(MeanfieldWarning, match=r"made by other sources of the package \(0{16}\)") as said:
@@ -366,16 +368,18 @@ def package(tmp_path: Path, monkeypatch) -> Path:
     (folder / "kernels").mkdir(parents=True)
     (folder / "kernels" / "a.py").write_text("A = 1\n")
     (folder / "b.py").write_text("B = 1\n")
-    monkeypatch.setattr(store_module, "PACKAGE", folder)
+    monkeypatch.setattr(provenance_module, "PACKAGE", folder)
     return folder
 
 
-def test_source_hash_sees_every_python_file_and_nothing_else(package: Path):
+def test_source_hash_sees_the_python_files_that_make_records_and_nothing_else(package: Path):
     def present() -> str:
         return source_hash.__wrapped__()
 
     first = present()
     (package / "notes.txt").write_text("no code")
+    (package / "plots").mkdir()
+    (package / "plots" / "style.py").write_text("only reads records")
     assert present() == first
     (package / "kernels" / "a.py").write_text("A = 2\n")
     second = present()
@@ -391,17 +395,17 @@ def git(folder: Path, *arguments: str) -> str:
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 def test_commit_is_this_projects_or_none(package: Path, monkeypatch):
-    present = store_module._commit.__wrapped__
+    present = provenance_module._commit.__wrapped__
     assert present() is None  # no work tree
     git(package.parent, "init")
     assert present() is None  # no commit yet
     git(package.parent, "add", ".")
     git(package.parent, "commit", "-m", "first")
     assert present() == git(package.parent, "rev-parse", "HEAD")
-    monkeypatch.setattr(store_module, "PACKAGE", package / "kernels")
+    monkeypatch.setattr(provenance_module, "PACKAGE", package / "kernels")
     assert present() is None  # a package installed somewhere inside another project's tree
 
 
 def test_a_machine_without_git_has_no_commit(package: Path, monkeypatch):
     monkeypatch.setenv("PATH", str(package))
-    assert store_module._commit.__wrapped__() is None
+    assert provenance_module._commit.__wrapped__() is None
