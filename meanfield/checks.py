@@ -73,9 +73,7 @@ def check_finite(name: str, array: NDArray[Any]) -> None:
     if np.isfinite(array).all():
         return
     where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-    raise ValueError(
-        f"{name} must be finite, but entry {where} is {array[where]}: remove or repair such entries first"
-    )
+    raise ValueError(f"{name} must be finite, but entry {where} is {array[where]}: remove or repair such entries first")
 
 
 def check_rng(rng: Any, purpose: str) -> np.random.Generator:
@@ -85,8 +83,7 @@ def check_rng(rng: Any, purpose: str) -> np.random.Generator:
     if isinstance(rng, numbers.Integral) and not isinstance(rng, bool | np.bool_) and int(rng) >= 0:
         return np.random.default_rng(int(rng))
     raise TypeError(
-        f"{purpose} needs rng=, a numpy Generator or a non-negative integer seed, got {rng!r}: "
-        "pass e.g. rng=0"
+        f"{purpose} needs rng=, a numpy Generator or a non-negative integer seed, got {rng!r}: pass e.g. rng=0"
     )
 
 
@@ -94,9 +91,7 @@ def check_subset(name: str, indices: Any, size: int) -> NDArray[np.intp]:
     """Return ``indices`` as an array if they are distinct integers in ``0..size-1``, at least one."""
     array = np.asarray(indices)
     if array.dtype == np.bool_ or (array.size and not np.issubdtype(array.dtype, np.integer)):
-        raise TypeError(
-            f"{name} must hold integer positions, got dtype {array.dtype}: use numpy.flatnonzero on a mask"
-        )
+        raise TypeError(f"{name} must hold integer positions, got dtype {array.dtype}: use numpy.flatnonzero on a mask")
     if array.ndim != 1 or array.size == 0:
         raise ValueError(f"{name} must be a non-empty one-dimensional array, got shape {array.shape}")
     if array.min() < 0 or array.max() >= size:

@@ -67,18 +67,14 @@ def forward(weights, biases, activation, scaling, x):
     return h
 
 
-def plain_sgd(
-    network, x, y, step_sizes, batch_size, trained=frozenset({"weight_0", "bias_0", "weight_1", "bias_1"})
-):
+def plain_sgd(network, x, y, step_sizes, batch_size, trained=frozenset({"weight_0", "bias_0", "weight_1", "bias_1"})):
     """Two-layer SGD as it is defined: step by step, sample by sample, all arrays moved from the same values.
 
     Returns weights, biases (None if the network has none) and the mean loss of each step's samples before it.
     """
     n_neurons, scaling = network.widths[1], network.scaling
     inner, outer = (w.astype(float) for w in network.weights)
-    inner_bias, outer_bias = (
-        b.astype(float) for b in network.biases or (np.zeros(len(inner)), np.zeros(len(outer)))
-    )
+    inner_bias, outer_bias = (b.astype(float) for b in network.biases or (np.zeros(len(inner)), np.zeros(len(outer))))
     factor = 1 / n_neurons if scaling == "mean-field" else 1.0
     multiplier = n_neurons if scaling == "mean-field" else 1
     losses = []
@@ -92,9 +88,7 @@ def plain_sgd(
             loss += residual @ residual / batch_size
             back = -2 * factor * (residual @ outer) * slope
             gradients = (np.outer(back, x[k]), back, -2 * factor * np.outer(residual, h), -2 * residual)
-            for move, gradient, scale in zip(
-                moves, gradients, (multiplier, multiplier, multiplier, 1), strict=True
-            ):
+            for move, gradient, scale in zip(moves, gradients, (multiplier, multiplier, multiplier, 1), strict=True):
                 move -= size / batch_size * scale * gradient
         names = ("weight_0", "bias_0", "weight_1", "bias_1")
         for name, array, move in zip(names, (inner, inner_bias, outer, outer_bias), moves, strict=True):

@@ -69,9 +69,7 @@ def _assert_keeps_promise(actual, stub):
 
 
 def _run(code):
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False
-    )
+    return subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("heavy", ["matplotlib", "sklearn", "numba", "scipy", "pandas", "numpy"])
@@ -87,9 +85,7 @@ def test_names_can_be_imported(name):
 
 
 def test_importing_every_name_leaves_plots_and_data_sets_out():
-    done = _run(
-        "from meanfield import *; import sys; sys.exit(not {'matplotlib', 'sklearn'}.isdisjoint(sys.modules))"
-    )
+    done = _run("from meanfield import *; import sys; sys.exit(not {'matplotlib', 'sklearn'}.isdisjoint(sys.modules))")
     assert (done.returncode, done.stderr) == (0, "")
 
 

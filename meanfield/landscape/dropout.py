@@ -185,9 +185,7 @@ def dropout_change(
     return evaluation.mean(evaluation.losses(smaller) - evaluation.losses(network))
 
 
-def _over_all_subsets(
-    network: Network, evaluation: Evaluation, entries: list[Entry], std: bool | None
-) -> pd.DataFrame:
+def _over_all_subsets(network: Network, evaluation: Evaluation, entries: list[Entry], std: bool | None) -> pd.DataFrame:
     moments = neuron_moments(network, evaluation.x, evaluation.y)
     c_n = evaluation.mean(moments.variance)
     n_neurons, sizes = network.widths[1], [m for entry in entries for m in _by_layer(network, entry)]

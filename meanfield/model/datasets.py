@@ -115,9 +115,7 @@ def load_table(
     check_choice("split", split, SPLITS)
     splits = _read_table(Path(path), target_column)
     if split not in splits:
-        raise ValueError(
-            f"{str(path)!r} has no split {split!r}: write an .npz file with the arrays {', '.join(KEYS)}"
-        )
+        raise ValueError(f"{str(path)!r} has no split {split!r}: write an .npz file with the arrays {', '.join(KEYS)}")
     x, y = splits[split]
     if y.dtype.kind not in "iuf":
         raise TypeError(
@@ -153,9 +151,7 @@ def standardise(law: Empirical, reference: Empirical) -> Empirical:
     load_table : whose inputs are as they are in the file
     """
     if law.dim != reference.dim:
-        raise ValueError(
-            f"law and reference must have equally many inputs, got {law.dim} and {reference.dim}"
-        )
+        raise ValueError(f"law and reference must have equally many inputs, got {law.dim} and {reference.dim}")
     return Empirical(_standardised(law.x, *_column_moments(reference.x), law.x.dtype.type), law.y)
 
 
@@ -213,8 +209,7 @@ def _checked_images(path: Path, x: Array, y: Array) -> _Rows:
         )
     if y.dtype.kind not in "iu" or y.min() < 0 or y.max() >= N_CLASSES:
         raise ValueError(
-            f"labels of {str(path)!r} must be integers in 0..{N_CLASSES - 1}, "
-            f"got {y.dtype} in {y.min()}..{y.max()}"
+            f"labels of {str(path)!r} must be integers in 0..{N_CLASSES - 1}, got {y.dtype} in {y.min()}..{y.max()}"
         )
     return _Rows(x.reshape(len(x), -1), y.ravel())
 
@@ -244,9 +239,7 @@ def _labelled(x: Array, labels: Array, classes: Array, target: Target) -> Empiri
     """Encode integer ``labels``, all among the increasing ``classes``, as `load_dataset` describes."""
     kind = np.float32 if x.dtype == np.float32 else np.float64
     if labels.dtype.kind not in "iu":
-        raise TypeError(
-            f"target {target!r} needs integer class labels, got {labels.dtype}: convert with .astype(int)"
-        )
+        raise TypeError(f"target {target!r} needs integer class labels, got {labels.dtype}: convert with .astype(int)")
     if labels.size != len(x):
         raise ValueError(f"target {target!r} needs one class label a row, got y of shape {labels.shape}")
     labels = labels.ravel()
@@ -278,9 +271,7 @@ def _read_table(path: Path, target_column: str | None) -> dict[str, _Rows]:
     if kind == ".csv":
         return {"train": _read_csv(path, target_column)}
     if target_column is not None:
-        raise ValueError(
-            f"target_column={target_column!r} is for .csv files: in an .npz file the target is y"
-        )
+        raise ValueError(f"target_column={target_column!r} is for .csv files: in an .npz file the target is y")
     arrays = read_npz(path)
     keys = {"train": ("x", "y")} if "x" in arrays else {s: (f"x_{s}", f"y_{s}") for s in SPLITS}
     splits = {s: _Rows(arrays[x], arrays[y]) for s, (x, y) in keys.items() if x in arrays and y in arrays}

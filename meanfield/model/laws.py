@@ -60,9 +60,7 @@ class IsotropicGaussians:
         object.__setattr__(self, "dim", check_integer("dim", self.dim, least=1))
         object.__setattr__(self, "delta", _check_nonnegative("delta", self.delta))
         if self.delta >= 1:
-            raise ValueError(
-                f"delta must lie in [0, 1), got {self.delta}: at 1 all inputs of one class are zero"
-            )
+            raise ValueError(f"delta must lie in [0, 1), got {self.delta}: at 1 all inputs of one class are zero")
 
     @property
     def n_outputs(self) -> int:

@@ -102,7 +102,7 @@ def feature_moments(network: Network, law: Law) -> FeatureMoments:
 def readout_risk(moments: FeatureMoments, readout: Array, bias: Array) -> float:
     """Return E |y - A h - b|^2 of the readout A (C, N) with bias b (C,).
 
-        E |y|^2 - 2 tr(A^T E[y h^T]) + tr(A E[h h^T] A^T) - 2 <b, E y - A E h> + |b|^2
+    E |y|^2 - 2 tr(A^T E[y h^T]) + tr(A E[h h^T] A^T) - 2 <b, E y - A E h> + |b|^2
     """
     with single_threaded_blas():
         centered = moments.label_mean - readout @ moments.feature_mean

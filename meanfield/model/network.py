@@ -27,6 +27,7 @@ CHUNK = 1024
 
 Array = NDArray[np.floating[Any]]
 
+
 class Network:
     """An immutable fully connected network with ``H`` hidden layers.
 

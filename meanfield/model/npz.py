@@ -58,9 +58,7 @@ def write_npz(path: str | os.PathLike[str], arrays: dict[str, NDArray[Any]]) -> 
     """Write ``arrays`` whole: to a temporary neighbour first, then moved into place."""
     place = Path(path)
     if objects := [name for name, array in arrays.items() if array.dtype.hasobject]:
-        raise TypeError(
-            f"array {objects[0]!r} holds Python objects, which are never written: convert it to numbers"
-        )
+        raise TypeError(f"array {objects[0]!r} holds Python objects, which are never written: convert it to numbers")
     if not place.parent.is_dir():
         raise FileNotFoundError(f"cannot write {str(place)!r}: there is no folder {str(place.parent)!r}")
     temporary = place.with_name(f".{place.name}.{os.getpid()}.tmp")

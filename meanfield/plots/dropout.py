@@ -35,6 +35,7 @@ from meanfield.plots.style import (
     theme,
     width_styles,
 )
+from meanfield.theory.scaling import finite_population_factor
 
 __all__ = ["change_against_kept", "change_at_half", "neuron_variance_against_width", "over_time"]
 
@@ -52,12 +53,11 @@ NEURON_VARIANCE = "neuron variance, $c_N$"
 
 
 @theme()
-def change_against_kept(
-    curves: pd.DataFrame, limits: Mapping[str, float], *, titles: Titles | None = None
-) -> Figure:
+def change_against_kept(curves: pd.DataFrame, limits: Mapping[str, float], *, titles: Titles | None = None) -> Figure:
     """Draw the loss change from keeping m neurons, all widths beside the one line c/m that theory has for them.
 
-    Above, the exact mean over subsets; it leaves the line as m approaches N, by (N - m)/(N - 1). Below, the
+    Above, the exact mean over subsets; it leaves the line as m approaches N, by (N - m)/(N - 1), along the thin
+    lines: these are what the widths would follow if all had c_N = c. Below, the
     standard deviation over subsets, beside the slope -1/2 (of the part of L_A - L that is linear in the
     subset; it vanishes where the output weights are stationary) and -1 (of the quadratic part). Mean-field
     scaling only; m = N, where both are 0, is left out.
@@ -87,6 +87,7 @@ def change_against_kept(
         _draw_widths(draw_points, above, here, "n_kept", "mean_change", styles)
         _draw_widths(draw_points, below, here, "n_kept", "std_change", styles)
         draw_power_law(above, here["n_kept"], (1, constants[name]), -1, label="$c/m$", **THEORY)
+        _draw_finite_widths(above, constants[name], styles)
         _draw_slopes(below, here)
     return _finished(figure)
 
@@ -182,17 +183,25 @@ def _draw_scalings(panel: Axes, rows: pd.DataFrame, y: str, present: pd.Series) 
     mark_widths(panel, rows["n_neurons"])
 
 
+def _draw_finite_widths(panel: Axes, constant: float, styles: dict[int, Style]) -> None:
+    """Draw c (N - m)/(m (N - 1)) for every width N."""
+    for n_neurons, style in styles.items():
+        n_kept = np.unique(np.geomspace(1, max(1, 0.9 * n_neurons), 60).astype(int))
+        change = constant * finite_population_factor(n_neurons, n_kept)
+        if constant > 0:
+            panel.plot(n_kept, change, color=style["color"], linewidth=0.6, zorder=1)
+
+
 def _draw_slopes(panel: Axes, rows: pd.DataFrame) -> None:
-    """Draw the slopes -1/2 and -1, crossing above the middle of the widest network's points."""
+    """Draw the slopes -1/2 and -1 from a point above the largest value at the smallest m."""
     means = mean_over_seeds(rows, ["n_neurons", "n_kept"], "std_change")
     means = means[means["mean"] > 0]
     if means.empty:
         return
-    widest = means[means["n_neurons"] == means["n_neurons"].max()]
-    n_kept, std = widest[["n_kept", "mean"]].iloc[len(widest) // 2]
-    for exponent, name, linestyle in ((-1 / 2, "slope $-1/2$", ":"), (-1, "slope $-1$", "--")):
-        above = (n_kept, 2 * std)
-        draw_power_law(panel, means["n_kept"], above, exponent, label=name, linestyle=linestyle, **GUIDE)
+    first = means["n_kept"].min()
+    start = (first, 2 * means.loc[means["n_kept"] == first, "mean"].max())
+    draw_power_law(panel, means["n_kept"], start, -1 / 2, label="slope $-1/2$", linestyle=":", **GUIDE)
+    draw_power_law(panel, means["n_kept"], start, -1, label="slope $-1$", linestyle="--", **GUIDE)
 
 
 def _draw_linear_growth(panel: Axes, rows: pd.DataFrame) -> None:
@@ -207,7 +216,7 @@ def _widest_mean(name: str, rows: pd.DataFrame) -> float:
     means = mean_over_seeds(_mean_field(rows), "n_neurons", "c_n")["mean"]
     if means.empty:
         raise ValueError(f"summary has no finite c_n of the mean-field scaling for {name!r}: add a run")
-    return means.iloc[-1]
+    return float(means.iloc[-1])
 
 
 def _mean_field(rows: pd.DataFrame) -> pd.DataFrame:
@@ -234,12 +243,10 @@ def _finished(figure: Figure) -> Figure:
 def _limit_of(name: str, limits: Mapping[str, float]) -> float:
     if name not in limits:
         raise ValueError(f"limits holds no c for {name!r}, only for {sorted(limits)}: add limits[{name!r}]")
-    return check_positive(f"limits[{name!r}]", limits[name])
+    return 0.0 if limits[name] == 0 else check_positive(f"limits[{name!r}]", limits[name])
 
 
-def _checked(
-    frame_name: str, frame: pd.DataFrame, numbers: Sequence[str], each: Sequence[str] = ()
-) -> pd.DataFrame:
+def _checked(frame_name: str, frame: pd.DataFrame, numbers: Sequence[str], each: Sequence[str] = ()) -> pd.DataFrame:
     """Return ``frame`` if it has its columns and one row a data set, scaling, width, seed and ``each``."""
     keys = ["data", "scaling", "n_neurons", "seed", *each]
     _check_columns(frame_name, frame, [*dict.fromkeys([*keys, *numbers])], ["n_neurons", *numbers])
@@ -252,9 +259,7 @@ def _checked(
     return frame
 
 
-def _check_columns(
-    frame_name: str, frame: pd.DataFrame, needed: Sequence[str], numbers: Sequence[str]
-) -> None:
+def _check_columns(frame_name: str, frame: pd.DataFrame, needed: Sequence[str], numbers: Sequence[str]) -> None:
     missing = [column for column in needed if column not in frame.columns]
     if missing:
         raise ValueError(f"{frame_name} lacks the columns {missing}: it needs {list(needed)}")

@@ -114,9 +114,7 @@ class _ShortFormatter(LogFormatterSciNotation):
         return f"{x:g}" if text and low > 1e-3 and high < 1e4 else text
 
 
-def panels(
-    titles: Sequence[str], x_label: str, y_labels: Sequence[str]
-) -> tuple[Figure, NDArray[np.object_]]:
+def panels(titles: Sequence[str], x_label: str, y_labels: Sequence[str]) -> tuple[Figure, NDArray[np.object_]]:
     """Lay out panels of 85 mm width with logarithmic axes: a column a title, a row a y label.
 
     The panels of a column share the horizontal axis. Returns the figure and its axes, of shape
@@ -201,15 +199,16 @@ def draw_curve(axes: Axes, rows: pd.DataFrame, x: str, y: str, **style: Any) -> 
     table = mean_over_seeds(rows, x, y)
     mean, half_width = table["mean"].where(table["mean"] > 0), table["half_width"]
     (line,) = axes.plot(table[x], mean, **style)
-    axes.fill_between(
-        table[x], mean - half_width, mean + half_width, color=line.get_color(), alpha=0.2, linewidth=0
-    )
+    axes.fill_between(table[x], mean - half_width, mean + half_width, color=line.get_color(), alpha=0.2, linewidth=0)
 
 
-def draw_power_law(
-    axes: Axes, span: ArrayLike, through: tuple[float, float], exponent: float, **style: Any
-) -> None:
-    """Draw y = y_0 (x / x_0)^exponent, ``through`` = (x_0, y_0), a little beyond the range of ``span``."""
+def draw_power_law(axes: Axes, span: ArrayLike, through: tuple[float, float], exponent: float, **style: Any) -> None:
+    """Draw y = y_0 (x / x_0)^exponent, ``through`` = (x_0, y_0), a little beyond the range of ``span``.
+
+    Logarithmic axes have no place for y_0 = 0, where all neurons have died and nothing changes: nothing is drawn.
+    """
+    if through[1] == 0:
+        return
     x = np.array([np.min(span) / 1.2, np.max(span) * 1.2])
     axes.plot(x, through[1] * (x / through[0]) ** exponent, **style)
 
@@ -248,13 +247,14 @@ def note_if_empty(axes: Axes) -> None:
 
 
 def add_legend(figure: Figure) -> None:
-    """Name every artist once, points before lines, below all panels and in as many columns as fit."""
+    """Name every artist once, points before lines, below all panels and in as few rows as fit."""
     entries: dict[str, Any] = {}
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
     handles = sorted(entries.values(), key=lambda handle: isinstance(handle, Line2D))
-    for n_columns in range(len(handles), 0, -1):
+    for n_rows in range(1, len(handles) + 1):
+        n_columns = math.ceil(len(handles) / n_rows)
         legend = figure.legend(handles=handles, loc="outside lower center", ncols=n_columns)
         if n_columns == 1 or legend.get_window_extent().width <= figure.bbox.width:
             return
@@ -271,5 +271,8 @@ def save_figure(figure: Figure, folder: str | Path, name: str) -> list[Path]:
     pdf.parent.mkdir(parents=True, exist_ok=True)
     with theme():
         figure.savefig(pdf, metadata={"CreationDate": None})
+        layout = figure.get_layout_engine()
+        figure.set_layout_engine("none")  # drawn once already: the places found then serve for the second file
         figure.savefig(png, dpi=200)
+        figure.set_layout_engine(layout)
     return [pdf, png]

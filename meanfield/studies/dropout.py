@@ -24,7 +24,7 @@ from meanfield.dynamics.recording import Recording, log_spaced_steps
 from meanfield.dynamics.sgd import run_sgd
 from meanfield.landscape.dropout import dropout_curve
 from meanfield.model.activations import ACTIVATIONS
-from meanfield.model.datasets import TABLE_TYPES, find_data, standardise, table_splits
+from meanfield.model.datasets import DATASETS, TABLE_TYPES, find_data, standardise, table_splits
 from meanfield.model.laws import Empirical, IsotropicGaussians, Law
 from meanfield.model.network import Network
 from meanfield.model.risk import classification_error
@@ -35,6 +35,7 @@ DEFAULT_DATA = ("gaussians", "digits")
 DEFAULT_WIDTHS = (64, 128, 256, 512, 1024, 2048, 4096)
 DEFAULT_SEEDS = 4
 SCALINGS = ("mean-field", "control")
+MOST_DATA_SETS = 3  # that fit beside each other in a figure
 
 GAUSSIANS = IsotropicGaussians(dim=32, delta=0.8)
 
@@ -123,12 +124,16 @@ def grid(
     ValueError, TypeError, FileNotFoundError : before any work, naming the option
     """
     check_integer("seeds", n_seeds, least=1)
+    if not 1 <= len(set(data)) <= MOST_DATA_SETS:
+        raise ValueError(f"data must name 1 to {MOST_DATA_SETS} data sets or files, got {list(data)}")
     sizes = sorted({check_integer("widths", width, least=2) for width in widths})
     if not sizes:
         raise ValueError("widths must hold at least one number of neurons, got none")
     replicas = list(product(SCALINGS, sizes, range(n_seeds)))
     runs = []
     for name in dict.fromkeys(data):
+        if not _is_file(name):
+            check_choice("data set", name, ("gaussians", *DATASETS))
         _training_law(name, target)
         default = setting_of(name)
         first = DropoutRun(

@@ -29,9 +29,11 @@ IDENTITY = (
 
 def report(store: Store, runs: Sequence[DropoutRun]) -> Report:
     """Read the finished ``runs`` back and conclude; diverged ones are named and left out."""
-    status = store.frames("summary", runs)["status"]
-    finished = [run for run, word in zip(runs, status, strict=True) if word == "finished"]
-    diverged = [f"{_title(run)}: {word}" for run, word in zip(runs, status, strict=True) if word != "finished"]
+    status = dict(zip(runs, store.frames("summary", runs)["status"], strict=True))
+    diverged = [f"{_title(run)}: {word}" for run, word in status.items() if word != "finished"]
+    finished = [run for run, word in status.items() if word == "finished"]
+    judged = {run.data for run in finished if run.scaling == "mean-field"}
+    finished = [run for run in finished if run.data in judged]
     if not finished:
         return Report({}, {}, pd.DataFrame(), diverged)
     frames = {name: store.frames(name, finished) for name in ("summary", "curve", "trajectory")}
@@ -55,7 +57,7 @@ def _table(summary: pd.DataFrame) -> pd.DataFrame:
     with np.errstate(invalid="ignore", divide="ignore"):
         quantile = np.where(n > 1, stdtrit(np.maximum(n - 1, 1), 0.5 + TOST_LEVEL / 2), np.nan)
     half_width = groups.std().mul(quantile / np.sqrt(n), axis=0)
-    joined = mean.join(half_width, rsuffix="_half_width")[[c + end for c in columns for end in ("", "_half_width")]]
+    joined = mean.join(half_width.add_suffix("_half_width"))
     return joined.assign(n_seeds=n).reset_index()
 
 

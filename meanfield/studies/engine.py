@@ -110,9 +110,7 @@ def run_all(
         check_integer(f"seed of {config}", config.seed, least=0)
     pending = [config for config in distinct if not store.has(config, root_seed=root_seed)]
     execute = partial(_execute, one_run, store, root_seed)
-    with _progress_bar(
-        progress if pending else False, unit="runs" if cost is None else "estimated work"
-    ) as bar:
+    with _progress_bar(progress if pending else False, unit="runs" if cost is None else "estimated work") as bar:
         failures, interrupted = _run_pending(execute, _jobs(pending, cost), n_workers, bar)
     return RunSummary(
         n_runs=len(distinct),
@@ -139,9 +137,7 @@ def _jobs(configs: list[Any], cost: Callable[[Any], float] | None) -> list[_Job]
     return sorted(jobs, key=lambda job: job.share, reverse=True)
 
 
-def _run_pending(
-    execute: _Execute, jobs: list[_Job], n_workers: int, bar: tqdm
-) -> tuple[tuple[Failure, ...], bool]:
+def _run_pending(execute: _Execute, jobs: list[_Job], n_workers: int, bar: tqdm) -> tuple[tuple[Failure, ...], bool]:
     failures: list[Failure] = []
     try:
         with _outcomes(execute, jobs, min(n_workers, len(jobs))) as outcomes:

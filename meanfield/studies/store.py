@@ -165,9 +165,7 @@ class Store:
         """Stack the frame ``name`` of these runs, the scalar fields of their configurations first."""
         if not configs:
             raise ValueError("configs must hold at least one configuration, got none")
-        parts = [
-            self._frame(config, check_choice("frame", name, self._frame_names(config))) for config in configs
-        ]
+        parts = [self._frame(config, check_choice("frame", name, self._frame_names(config))) for config in configs]
         origin = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
         columns = pd.DataFrame([_scalars(config) for config in configs]).iloc[origin].reset_index(drop=True)
         return pd.concat([columns, pd.concat(parts, ignore_index=True)], axis=1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -71,9 +73,7 @@ def _relative_error(network, weights, biases):
 def test_equals_the_plain_loop(
     dim, n_neurons, n_outputs, batch_size, n_steps, activation, biases, scaling, subset, seed
 ):
-    network, x, y = _problem(
-        seed, dim, n_neurons, n_outputs, n_steps * batch_size, activation, biases, scaling
-    )
+    network, x, y = _problem(seed, dim, n_neurons, n_outputs, n_steps * batch_size, activation, biases, scaling)
     names = ["weight_0", "weight_1", "bias_0", "bias_1"]
     trained = [name for k, name in enumerate(names) if subset >> k & 1 and (biases or name.startswith("weight"))]
     trained = trained or ["weight_0"]
@@ -200,7 +200,7 @@ def test_default_records_are_running_means_of_fresh_losses():
     records = run_sgd(network, Listed(x, y), step_size=0.02, n_steps=200, rng=0).records
     *_, losses = plain_sgd(network, x, y, np.full(200, 0.02), 1)
     edges = [0, *records["step"]]
-    means = [losses[low:high].mean() for low, high in zip(edges[:-1], edges[1:], strict=True)]
+    means = [losses[low:high].mean() for low, high in itertools.pairwise(edges)]
     assert np.allclose(records["loss"], means, rtol=1e-10)
     assert np.allclose(records["time"], 0.02 * records["step"])
     assert records["step"].iloc[-1] == 200

@@ -105,9 +105,7 @@ def test_what_all_features_share_cancels_before_it_is_squared():
 def test_equal_neurons_can_be_dropped_at_no_cost():
     network = make_network((3, 1, 2))
     copies = [np.repeat(network.weights[0], 6, axis=0), np.repeat(network.weights[1], 6, axis=1)]
-    curve = dropout_curve(
-        Network(copies, activation="relu", scaling="mean-field"), make_data(20, 3, 2), [1, 3]
-    )
+    curve = dropout_curve(Network(copies, activation="relu", scaling="mean-field"), make_data(20, 3, 2), [1, 3])
     np.testing.assert_allclose(curve[["mean_change", "std_change"]], 0, atol=1e-14)
 
 

@@ -168,9 +168,7 @@ def test_without_a_folder_the_error_says_what_to_set(monkeypatch, setting):
 
 def test_without_the_file_the_error_says_where_it_was_looked_for(tmp_path, monkeypatch):
     monkeypatch.setenv("MEANFIELD_DATA", str(tmp_path))
-    with pytest.raises(
-        FileNotFoundError, match=r"x_test, y_test, but there is no file '.*cifar10_subset\.npz'"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"x_test, y_test, but there is no file '.*cifar10_subset\.npz'"):
         load_dataset("cifar10-subset")
 
 

@@ -156,9 +156,7 @@ def test_empirical_draws_rows_uniformly_with_replacement():
     assert stats.chisquare(pairs).pvalue > 1e-3
 
 
-@pytest.mark.parametrize(
-    "dtype", ["int8", "uint8", "int64", "float16", "float32", "float64", ">f8", "longdouble"]
-)
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int64", "float16", "float32", "float64", ">f8", "longdouble"])
 def test_empirical_keeps_both_precisions_and_converts_the_rest_to_double(dtype):
     x, y = np.array([[1, 2], [3, 4]], dtype), np.array([0, 7], dtype)
     law = Empirical(x, y)

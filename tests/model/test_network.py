@@ -16,14 +16,10 @@ BENT = PiecewiseLinear([(-0.2, 0.1), (0.3, -0.4), (1.1, 0.9)], left_slope=0.5, r
 TOLERANCE = {np.float32: 2e-5, np.float64: 1e-13}
 
 
-def _random_network(
-    seed, n_hidden=2, *, activation="tanh", scaling="mean-field", biases=True, dtype=np.float64
-):
+def _random_network(seed, n_hidden=2, *, activation="tanh", scaling="mean-field", biases=True, dtype=np.float64):
     rng = np.random.default_rng(seed)
     widths = [3, *rng.integers(2, 9, n_hidden), 2]
-    weights = [
-        rng.standard_normal(shape).astype(dtype) for shape in zip(widths[1:], widths[:-1], strict=True)
-    ]
+    weights = [rng.standard_normal(shape).astype(dtype) for shape in zip(widths[1:], widths[:-1], strict=True)]
     bias = [rng.standard_normal(n).astype(dtype) for n in widths[1:]] if biases else None
     return Network(weights, bias, activation=activation, scaling=scaling)
 
@@ -181,9 +177,7 @@ def _masked_forward(network, kept, x):
     weights, biases, activation, scaling = _parts(network)
     h = x
     for layer, w in enumerate(weights):
-        z = oracles.layer_factor(weights, layer, scaling) * (h @ w.T) + (
-            0 if biases is None else biases[layer]
-        )
+        z = oracles.layer_factor(weights, layer, scaling) * (h @ w.T) + (0 if biases is None else biases[layer])
         if layer == network.n_hidden:
             return z
         n, m = len(w), len(kept[layer])
@@ -310,9 +304,7 @@ def test_save_and_load_keep_every_bit(tmp_path, scaling, activation, biases, dty
 
 def test_files_written_by_hand_are_read(tmp_path):
     path = tmp_path / "by_hand.npz"
-    np.savez_compressed(
-        path, weight_0=W[0], weight_1=W[1], scaling="standard", activation="relu", remark="anything"
-    )
+    np.savez_compressed(path, weight_0=W[0], weight_1=W[1], scaling="standard", activation="relu", remark="anything")
     assert Network.load(str(path)) == Network(W, activation="relu", scaling="standard")
 
 
@@ -395,9 +387,7 @@ def test_narrow_two_layer_networks_start_as_the_first_neurons_of_wide_ones(scali
 
 
 def test_init_options():
-    network = Network.init(
-        (3, 4, 2), activation=BENT, biases=True, std=[1, 0], mean=[0, 0.5], dtype="float32", rng=22
-    )
+    network = Network.init((3, 4, 2), activation=BENT, biases=True, std=[1, 0], mean=[0, 0.5], dtype="float32", rng=22)
     assert network.dtype == np.float32
     assert network.activation == BENT
     assert (network.weights[1] == 0.5).all()

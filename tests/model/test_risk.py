@@ -80,9 +80,7 @@ def test_a_student_equal_to_its_teacher_is_left_with_the_noise(activation):
 @pytest.mark.parametrize("activation", FAMILIES, ids=str)
 def test_a_network_of_zero_weights_is_a_constant(activation):
     base = network_of((5, 4, 1), activation, biases=True)
-    network = Network(
-        [np.zeros((4, 5)), base.weights[1]], base.biases, activation=activation, scaling="mean-field"
-    )
+    network = Network([np.zeros((4, 5)), base.weights[1]], base.biases, activation=activation, scaling="mean-field")
     constant = network.predict(np.zeros((1, 5)))[0, 0]
     assert risk(network, ISOTROPIC).value == pytest.approx(1 + constant**2, rel=1e-14)
 
@@ -233,9 +231,7 @@ def test_any_law_can_be_sampled():
     assert estimate.value > 0
 
 
-@pytest.mark.parametrize(
-    ("limit", "activation"), [("LARGEST_EXACT", "relu"), ("LARGEST_WITH_ORTHANTS", SLOPED)]
-)
+@pytest.mark.parametrize(("limit", "activation"), [("LARGEST_EXACT", "relu"), ("LARGEST_WITH_ORTHANTS", SLOPED)])
 def test_wide_networks_are_sampled_unless_exactness_is_asked_for(limit, activation, monkeypatch):
     law = TeacherStudent(network_of((5, 3, 1), activation))
     network = network_of((5, 8, 1), activation)

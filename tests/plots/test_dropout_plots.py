@@ -363,9 +363,7 @@ def test_time_lines_and_bands_are_means_and_intervals():
     for column, data in enumerate(DATA):
         for axes, y in ((figure.axes[column], "c_n"), (figure.axes[2 + column], "risk")):
             assert list(drawn_lines(axes)) == [f"$N={width}$" for width in WIDTHS]
-            for (_, line), band, width in zip(
-                drawn_lines(axes).items(), axes.collections, WIDTHS, strict=True
-            ):
+            for (_, line), band, width in zip(drawn_lines(axes).items(), axes.collections, WIDTHS, strict=True):
                 wanted = expected(select(frame, data=data, scaling="mean-field", n_neurons=width), "time", y)
                 np.testing.assert_allclose(line, wanted[:, :2], rtol=1e-10)
                 corners = band.get_paths()[0].vertices
@@ -407,9 +405,7 @@ def test_single_seed_has_no_interval_and_single_width_is_shown(draw, make_frame)
 def test_a_diverged_run_leaves_the_others(values):
     frame = summary_frame(data=("digits",))
     lost = (frame["n_neurons"] == 64) & (frame["seed"] == 1)
-    diverged = (
-        frame[~lost] if values == "missing" else frame.assign(c_n=frame["c_n"].mask(lost, float(values)))
-    )
+    diverged = frame[~lost] if values == "missing" else frame.assign(c_n=frame["c_n"].mask(lost, float(values)))
     (axes,) = neuron_variance_against_width(diverged).axes
     wanted = expected(select(frame[~lost], scaling="mean-field"), "n_neurons", "c_n")
     np.testing.assert_allclose(drawn_points(axes)["mean-field scaling"], wanted, rtol=1e-10)
@@ -445,9 +441,7 @@ def test_missing_columns_are_named(draw, make_frame):
 
 @each_figure
 def test_empty_frame(draw, make_frame):
-    with pytest.raises(
-        ValueError, match=r"(curves|summary|trajectory) has no rows: there is nothing to draw"
-    ):
+    with pytest.raises(ValueError, match=r"(curves|summary|trajectory) has no rows: there is nothing to draw"):
         draw(make_frame().iloc[:0])
 
 

@@ -16,9 +16,7 @@ LIMIT = {0.0: 1.7045, 0.1: 1.3390, 1.0: 1.0706}
 
 def _risks(seed: int, n_neurons: int = 800) -> list[float]:
     law = IsotropicGaussians(40, 0.8)
-    start = Network.init(
-        (40, n_neurons, 1), activation="truncated-relu", mean=(0, 1), std=(0.8 / 40**0.5, 0), rng=seed
-    )
+    start = Network.init((40, n_neurons, 1), activation="truncated-relu", mean=(0, 1), std=(0.8 / 40**0.5, 0), rng=seed)
     record = Recording([round(time / STEP_SIZE) for time in LIMIT], networks=True)
     n_steps = round(max(LIMIT) / STEP_SIZE)
     networks = run_sgd(

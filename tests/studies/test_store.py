@@ -19,8 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meanfield.checks import MeanfieldWarning
-from meanfield.studies import store as store_module
 from meanfield.studies import provenance as provenance_module
+from meanfield.studies import store as store_module
 from meanfield.studies.provenance import source_hash
 from meanfield.studies.store import Store, canonical_json, config_hash
 

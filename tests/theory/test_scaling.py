@@ -232,9 +232,7 @@ class TestRejects:
         assert not any(equivalence_test(fit, MARGIN) for fit in judged)
 
     @pytest.mark.parametrize(("sigma", "size"), [(0.05, 0.05), (100.0, 0.1)])
-    def test_false_alarms_at_the_margin_are_one_sided_for_narrow_and_two_sided_for_wide_intervals(
-        self, sigma, size
-    ):
+    def test_false_alarms_at_the_margin_are_one_sided_for_narrow_and_two_sided_for_wide_intervals(self, sigma, size):
         replicas = curves(MARGIN * np.log(WIDTHS), sigma, correlated=False, rng_seed=8)
         alarms = rate(rejects(fit, MARGIN) for fit in fits(WIDTHS, replicas))
         assert abs(alarms - size) <= three_standard_errors(size)
@@ -306,9 +304,7 @@ class TestSettledFrom:
         assert all(not verdict.settled and rejects(verdict.fit, MARGIN) for verdict in verdicts(replicas))
 
     def test_fixed_sequence_keeps_five_percent_where_any_passing_range_would_not(self):
-        judged = verdicts(
-            curves(MARGIN * np.log(WIDTHS), 0.02, correlated=False, rng_seed=13, n_replicas=1000)
-        )
+        judged = verdicts(curves(MARGIN * np.log(WIDTHS), 0.02, correlated=False, rng_seed=13, n_replicas=1000))
         assert abs(rate(verdict.settled for verdict in judged) - 0.05) <= three_standard_errors(0.05, 1000)
         any_range = rate(verdict.table["equivalent"].any() for verdict in judged)
         assert any_range > 0.05 + 2 * three_standard_errors(0.05, 1000)
