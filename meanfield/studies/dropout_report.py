@@ -121,7 +121,7 @@ def _assumptions(run: DropoutRun) -> str:
 
 def _settling(summary: pd.DataFrame) -> str:
     try:
-        return settled_from(summary["n_neurons"], summary["c_n"], summary["seed"]).describe()
+        return settled_from(summary["n_neurons"], summary["c_n"], summary["seed"]).describe().replace("x in", "N in")
     except ValueError as error:
         return f"is not judged: {error}"
 
@@ -132,14 +132,14 @@ def _control(summary: pd.DataFrame) -> str:
     except ValueError as error:
         return f"not judged: {error}"
     word = "rejected, as it must be" if rejects(fit) else "NOT rejected"
-    return f"{word}: c_N has {fit.describe()}, expected 1"
+    return f"{word}: c_N has {fit.describe().replace('x in', 'N in')}, expected 1 as N grows"
 
 
 def _std_exponent(curve: pd.DataFrame) -> str:
     """Fit the standard deviation's exponent in m at the widest network, the finite-population factor removed."""
-    widest = curve[(curve["scaling"] == "mean-field") & (curve["n_neurons"] == curve["n_neurons"].max())]
-    n_neurons = curve["n_neurons"].max()
-    few = widest[(widest["n_kept"] >= 4) & (widest["n_kept"] <= n_neurons // 4)]
+    known = curve[(curve["scaling"] == "mean-field") & curve["std_change"].notna()]
+    n_neurons = known["n_neurons"].max()
+    few = known[(known["n_neurons"] == n_neurons) & known["n_kept"].between(4, n_neurons // 4)]
     correction = np.sqrt((n_neurons - few["n_kept"]) / (n_neurons - 1))
     try:
         fit: ExponentFit = fit_exponent(few["n_kept"], few["std_change"] / correction, few["seed"])
