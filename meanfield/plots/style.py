@@ -209,7 +209,8 @@ def draw_power_law(axes: Axes, span: ArrayLike, through: tuple[float, float], ex
     """
     if through[1] == 0:
         return
-    x = np.array([np.min(span) / 1.2, np.max(span) * 1.2])
+    values = np.asarray(span, dtype=float)
+    x = np.array([values.min() / 1.2, values.max() * 1.2])
     axes.plot(x, through[1] * (x / through[0]) ** exponent, **style)
 
 
