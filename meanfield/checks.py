@@ -19,6 +19,7 @@ __all__ = [
     "check_choice",
     "check_finite",
     "check_integer",
+    "check_nonnegative",
     "check_positive",
     "check_rng",
     "check_subset",
@@ -74,6 +75,16 @@ def check_finite(name: str, array: NDArray[Any]) -> None:
         return
     where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
     raise ValueError(f"{name} must be finite, but entry {where} is {array[where]}: remove or repair such entries first")
+
+
+def check_nonnegative(name: str, value: Any) -> float:
+    """Return ``value`` as float if it is a finite number, zero or above."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be a number, got {value!r} of type {type(value).__name__}")
+    number = float(value)
+    if not 0 <= number < np.inf:
+        raise ValueError(f"{name} must be finite and not negative, got {value}")
+    return number
 
 
 def check_rng(rng: Any, purpose: str) -> np.random.Generator:

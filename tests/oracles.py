@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import erf, expit
+from scipy.special import erf, expit, logsumexp, softmax
 
 SQRT2 = np.sqrt(2)
 
@@ -67,7 +67,28 @@ def forward(weights, biases, activation, scaling, x):
     return h
 
 
-def plain_sgd(network, x, y, step_sizes, batch_size, trained=frozenset({"weight_0", "bias_0", "weight_1", "bias_1"})):
+def loss_of_sample(loss, y, y_hat):
+    """l(y, y_hat) of one sample, y and y_hat (C,)."""
+    if loss == "square":
+        return ((y - y_hat) ** 2).sum()
+    if loss == "logistic":
+        return np.logaddexp(0, -y[0] * y_hat[0])
+    return logsumexp(y_hat) - y @ y_hat
+
+
+def loss_slope(loss, y, y_hat):
+    """dl/dy_hat of one sample, (C,)."""
+    if loss == "square":
+        return 2 * (y_hat - y)
+    if loss == "logistic":
+        return -y * expit(-y * y_hat)
+    return softmax(y_hat) - y
+
+
+ALL_ARRAYS = frozenset({"weight_0", "bias_0", "weight_1", "bias_1"})
+
+
+def plain_sgd(network, x, y, step_sizes, batch_size, trained=ALL_ARRAYS, loss="square", weight_decay=0.0):
     """Two-layer SGD as it is defined: step by step, sample by sample, all arrays moved from the same values.
 
     Returns weights, biases (None if the network has none) and the mean loss of each step's samples before it.
@@ -77,23 +98,26 @@ def plain_sgd(network, x, y, step_sizes, batch_size, trained=frozenset({"weight_
     inner_bias, outer_bias = (b.astype(float) for b in network.biases or (np.zeros(len(inner)), np.zeros(len(outer))))
     factor = 1 / n_neurons if scaling == "mean-field" else 1.0
     multiplier = n_neurons if scaling == "mean-field" else 1
+    names = ("weight_0", "bias_0", "weight_1", "bias_1")
     losses = []
     for step, size in enumerate(step_sizes):
-        moves = [np.zeros_like(array) for array in (inner, inner_bias, outer, outer_bias)]
-        loss = 0.0
+        arrays = (inner, inner_bias, outer, outer_bias)
+        moves = [np.zeros_like(array) for array in arrays]
+        mean_loss = 0.0
         for k in range(step * batch_size, (step + 1) * batch_size):
             z = inner @ x[k] + inner_bias
             h, slope = activation_value(network.activation, z), activation_slope(network.activation, z)
-            residual = y[k] - (factor * outer @ h + outer_bias)
-            loss += residual @ residual / batch_size
-            back = -2 * factor * (residual @ outer) * slope
-            gradients = (np.outer(back, x[k]), back, -2 * factor * np.outer(residual, h), -2 * residual)
+            y_hat = factor * outer @ h + outer_bias
+            mean_loss += loss_of_sample(loss, y[k], y_hat) / batch_size
+            signal = loss_slope(loss, y[k], y_hat)
+            back = factor * (signal @ outer) * slope
+            gradients = (np.outer(back, x[k]), back, factor * np.outer(signal, h), signal)
             for move, gradient, scale in zip(moves, gradients, (multiplier, multiplier, multiplier, 1), strict=True):
                 move -= size / batch_size * scale * gradient
-        names = ("weight_0", "bias_0", "weight_1", "bias_1")
-        for name, array, move in zip(names, (inner, inner_bias, outer, outer_bias), moves, strict=True):
+        for name, array, move in zip(names, arrays, moves, strict=True):
             if name in trained:
+                array *= 1.0 if name == "bias_1" else 1 - 2 * weight_decay * size
                 array += move
-        losses.append(loss)
+        losses.append(mean_loss)
     biases = None if network.biases is None else (inner_bias, outer_bias)
     return (inner, outer), biases, np.array(losses)

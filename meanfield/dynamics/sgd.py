@@ -12,13 +12,20 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from meanfield.checks import DivergenceError, check_choice, check_integer, check_positive, check_rng
+from meanfield.checks import (
+    DivergenceError,
+    check_choice,
+    check_integer,
+    check_nonnegative,
+    check_positive,
+    check_rng,
+)
 from meanfield.dynamics.recording import Recording, Trajectory
 from meanfield.dynamics.schedules import Schedule, step_sizes
-from meanfield.dynamics.trainer import TwoLayerTrainer, is_finite
+from meanfield.dynamics.trainer import Rule, TwoLayerTrainer, is_finite
 from meanfield.kernels.threads import available_threads
 from meanfield.model.laws import Law, checked_sample
-from meanfield.model.losses import check_loss
+from meanfield.model.losses import check_loss, check_targets
 from meanfield.model.network import Network
 from meanfield.model.risk import check_fit
 
@@ -40,6 +47,8 @@ def run_sgd(
     batch_size: int = 1,
     schedule: Schedule | None = None,
     trained: str | Iterable[int | str] = "all",
+    weight_decay: float = 0.0,
+    temperature: float = 0.0,
     record: Recording | None = None,
     on_divergence: str = "raise",
     progress: bool = False,
@@ -52,7 +61,11 @@ def run_sgd(
 
     in mean-field scaling, so that each neuron theta_i = (a_i, w_i[, b_i]) moves by O(alpha) a step; in standard
     scaling the multiplier N is 1. The output bias has multiplier 1 in both. All arrays are updated from the same
-    values before the step, and the gradient of a batch is the mean over its samples.
+    values before the step, and the gradient of a batch is the mean over its samples. Noisy SGD (Langevin) is
+
+        theta_i <- (1 - 2 lambda s_k) theta_i + [the step above] + sqrt(2 s_k tau) g_i,   g_i ~ N(0, I),
+
+    on the trained arrays of each neuron; the output bias neither decays nor is shaken.
 
     Parameters
     ----------
@@ -60,10 +73,12 @@ def run_sgd(
     law : of the samples; see `meanfield.model.laws.Law`
     step_size : alpha
     n_steps : each with ``batch_size`` fresh samples
-    loss : "square", (y - y_hat)^2 summed over outputs
+    loss : "square", "logistic" or "cross-entropy" (see `meanfield.model.losses`)
     schedule : xi, a name or a callable (see `meanfield.dynamics.schedules.step_sizes`)
     trained : "all", "internal" (neither the first nor the last layer), or an iterable of layer indices 0..H and of
         array names such as "weight_0" or "bias_1"; a layer index stands for its weights and biases
+    weight_decay : lambda, with 2 lambda s_k < 1; first-layer biases decay if and only if the weights do
+    temperature : tau; its noise comes from a stream spawned from ``rng``, so that the samples stay the same
     record : what to record besides the loss; None records the loss at log-spaced steps
     on_divergence : "raise" a `DivergenceError` (its attribute ``trajectory`` holds what was computed), or "stop" and
         return it as a status
@@ -97,16 +112,24 @@ def run_sgd(
         schedule=schedule,
     )
     check_choice("on_divergence", on_divergence, ("raise", "stop"))
-    check_loss(loss)
     check_fit(network, law)
     if network.n_hidden != 1:
         raise ValueError(f"run_sgd trains networks with one hidden layer, got widths {network.widths}")
-    arrays = trained_arrays(trained, network)
-    step_sizes(plan.step_size, 1, min(plan.n_steps, 2), schedule)
+    rule = Rule(
+        trained=trained_arrays(trained, network),
+        batch_size=plan.batch_size,
+        loss=check_loss(loss),
+        weight_decay=check_nonnegative("weight_decay", weight_decay),
+        temperature=check_nonnegative("temperature", temperature),
+        largest_step_size=plan.largest_step_size(),
+    )
+    _check_decay(rule, network)
     recorder = _Recorder(record or Recording(), plan)
-    samples = _Samples(law, plan.n_samples, network.dtype, check_rng(rng, "run_sgd"))
+    generator = check_rng(rng, "run_sgd")
+    samples = _Samples(law, plan.n_samples, network.dtype, loss, generator)
     threads = available_threads() if n_threads is None else check_integer("n_threads", n_threads, least=1)
-    with TwoLayerTrainer(network, arrays, plan.batch_size, threads) as trainer:
+    noise = generator.spawn(1)[0] if rule.temperature > 0 else None
+    with TwoLayerTrainer(network, rule, threads, noise) as trainer:
         status, final = _train(trainer, plan, samples, recorder, progress)
     trajectory = Trajectory(final, recorder.table(), status, recorder.networks)
     if trajectory.diverged and on_divergence == "raise":
@@ -158,6 +181,11 @@ class _Plan:
         """Step sizes of the steps start + 1 .. stop."""
         return step_sizes(self.step_size, start + 1, stop, self.schedule)
 
+    def largest_step_size(self) -> float:
+        """Largest step size of the run; looked for in pieces, so that memory does not grow with the steps."""
+        pieces = range(0, self.n_steps, NUMBERS_PER_CHUNK)
+        return max(self.sizes(start, min(start + NUMBERS_PER_CHUNK, self.n_steps)).max() for start in pieces)
+
     def spans(self, block: int, numbers_per_sample: int) -> Iterator[tuple[int, int]]:
         """Cut the run into spans of whole blocks that hold about one chunk of samples each."""
         samples = max(1, NUMBERS_PER_CHUNK // numbers_per_sample)
@@ -166,11 +194,27 @@ class _Plan:
             yield start, min(start + length, self.n_steps)
 
 
+def _check_decay(rule: Rule, network: Network) -> None:
+    if rule.weight_decay == 0:
+        return
+    if 2 * rule.weight_decay * rule.largest_step_size >= 1:
+        raise ValueError(
+            f"weight_decay must satisfy 2 weight_decay s_k < 1 for every step size s_k, got {rule.weight_decay:g} "
+            f"with a step size of {rule.largest_step_size:g}: reduce either"
+        )
+    inner = {"weight_0"} if network.biases is None else {"weight_0", "bias_0"}
+    if rule.trained & inner not in (frozenset(), inner):
+        raise ValueError(
+            "weight_decay acts on weight_0 and bias_0 together, got trained arrays "
+            f"{sorted(rule.trained)}: train both or neither"
+        )
+
+
 class _Samples:
     """Draws from a law in chunks that depend on its shapes and the samples left, and hands them out in order."""
 
-    def __init__(self, law: Law, n_samples: int, dtype: np.dtype[Any], rng: np.random.Generator) -> None:
-        self._law, self._left, self._dtype, self._rng = law, n_samples, dtype, rng
+    def __init__(self, law: Law, n_samples: int, dtype: np.dtype[Any], loss: str, rng: np.random.Generator) -> None:
+        self._law, self._left, self._dtype, self._loss, self._rng = law, n_samples, dtype, loss, rng
         self.numbers_per_sample = law.dim + law.n_outputs
         self._chunk = max(1, NUMBERS_PER_CHUNK // self.numbers_per_sample)
         self._x = np.empty((0, law.dim), dtype)
@@ -182,6 +226,7 @@ class _Samples:
         while held < n:
             size = min(self._chunk, self._left)
             x, y = checked_sample(self._law, size, self._rng)
+            check_targets(self._loss, y)
             drawn_x.append(x.astype(self._dtype, copy=False))
             drawn_y.append(y.astype(self._dtype, copy=False))
             self._left -= size

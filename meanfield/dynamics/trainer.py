@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
+from threading import Barrier
 from types import TracebackType
 from typing import Any, Self
 
@@ -11,30 +15,68 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meanfield.kernels.blas import single_threaded_blas
+from meanfield.kernels.fused import FUSED_SAMPLES, LANE_BYTES
 from meanfield.kernels.two_layer import Parameters, Settings, Workspace, train
 from meanfield.model.activations import activation_code
+from meanfield.model.losses import loss_code
 from meanfield.model.network import Network
 
-__all__ = ["TwoLayerTrainer", "block_steps", "is_finite"]
+__all__ = ["Rule", "TwoLayerTrainer", "block_samples", "is_finite"]
 
 # Neurons a tile and samples a panel: wide enough for the matrix products, small enough for the second-level cache.
 TILE = 512
 PANEL = 8
 
+# Up to this many bytes of weights a neuron, the fused pass beats the two matrix products of a block.
+FUSED_ROW_BYTES = 512
+
 # Below this many multiplications a step and thread, meeting at the barrier costs more than a second thread saves.
 WORK_PER_THREAD = 1 << 16
+
+# A block whose weights decay by more than exp(-20) would drown in rounding.
+LARGEST_DECAY = 20.0
 
 Array = NDArray[np.floating[Any]]
 
 
-def block_steps(dim: int, batch_size: int) -> int:
-    """Return the steps between two products with the inner weights, at least one.
+def is_fused(dim: int, dtype: np.dtype[Any]) -> bool:
+    """Whether a neuron's weights are so few that blocks are closed and opened in one fused pass."""
+    return dim * dtype.itemsize <= FUSED_ROW_BYTES
+
+
+def block_samples(dim: int, dtype: np.dtype[Any]) -> int:
+    """Return the samples between two passes over the inner weights, a rule of shape and dtype alone.
 
     A block of S samples passes over the N d inner weights once instead of S times and pays S / 2 multiplications a
     neuron and sample for the correction: worth it as long as S is well below the 2 d of the products themselves.
     """
-    samples = 32 if dim < 128 else 128
-    return max(1, samples // batch_size)
+    if is_fused(dim, dtype):
+        return FUSED_SAMPLES
+    return 64 if dim < 256 else 128
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a step does, besides its size.
+
+    ``trained`` holds names among weight_0, bias_0, weight_1, bias_1. ``largest_step_size`` is the largest s_k of the
+    run, which decides how long a block may be under weight decay.
+    """
+
+    trained: frozenset[str]
+    batch_size: int = 1
+    loss: str = "square"
+    weight_decay: float = 0.0
+    temperature: float = 0.0
+    largest_step_size: float = 0.0
+
+    def block_steps(self, dim: int, dtype: np.dtype[Any]) -> int:
+        """Return the steps of a block, at least one; noise, drawn for every step, leaves no longer ones."""
+        if self.temperature > 0:
+            return 1
+        steps = max(1, block_samples(dim, dtype) // self.batch_size)
+        decay = -math.log1p(-2 * self.weight_decay * self.largest_step_size)
+        return steps if decay == 0 else max(1, min(steps, int(LARGEST_DECAY / decay)))
 
 
 class TwoLayerTrainer:
@@ -43,21 +85,21 @@ class TwoLayerTrainer:
     Parameters
     ----------
     network : with one hidden layer
-    trained : names among weight_0, bias_0, weight_1, bias_1
-    batch_size : samples a step
+    rule : what a step does
     n_threads : at most this many; fewer where a step is too short to share
+    noise : stream of the Langevin noise, drawn from if ``rule.temperature`` is positive
     """
 
-    def __init__(self, network: Network, trained: frozenset[str], batch_size: int, n_threads: int) -> None:
-        self._network = network
+    def __init__(self, network: Network, rule: Rule, n_threads: int, noise: np.random.Generator | None = None) -> None:
+        self._network, self._rule, self._noise = network, rule, noise
         self._parameters = _copied(network)
-        self._settings = _settings(network, trained, batch_size)
+        self._settings = _settings(network, rule)
         n_neurons, dim = network.weights[0].shape
-        n_tiles = -(-n_neurons // TILE)
+        n_tiles = -(-n_neurons // self._settings.tile)
         useful = max(1, n_neurons * (dim + network.widths[-1]) // WORK_PER_THREAD)
         self._n_threads = min(n_threads, n_tiles, useful)
         self._workspace = _workspace(network, self._settings, n_tiles, self._n_threads)
-        self._pool = ThreadPoolExecutor(max(1, self._n_threads - 1), thread_name_prefix="meanfield")
+        self._pool = ThreadPoolExecutor(self._n_threads, thread_name_prefix="meanfield")
 
     @property
     def block(self) -> int:
@@ -66,7 +108,29 @@ class TwoLayerTrainer:
 
     def advance(self, x: Array, y: Array, step_sizes: NDArray[np.float64]) -> NDArray[np.float64]:
         """Take one step a step size on the samples in order; return the mean loss of each before its step."""
-        return self._train(self._parameters, x, y, step_sizes)
+        if self._rule.temperature == 0:
+            return self._train(self._parameters, x, y, step_sizes)
+        losses = np.empty(step_sizes.size)
+        for step, size in enumerate(step_sizes):
+            rows = slice(step * self._rule.batch_size, (step + 1) * self._rule.batch_size)
+            losses[step] = self._train(self._parameters, x[rows], y[rows], step_sizes[step : step + 1])[0]
+            self._add_noise(size)
+        return losses
+
+    def _add_noise(self, step_size: float) -> None:
+        """Add sqrt(2 s tau) g, g one (N, D) array with the columns a, w [, b] of each neuron."""
+        assert self._noise is not None
+        inner, inner_bias, outer, _ = self._parameters
+        n_outputs, dim = outer.shape[0], inner.shape[1]
+        columns = n_outputs + dim + (self._network.biases is not None)
+        noise = self._noise.standard_normal((len(inner), columns), dtype=inner.dtype)
+        noise *= inner.dtype.type(math.sqrt(2 * step_size * self._rule.temperature))
+        if "weight_1" in self._rule.trained:
+            outer += noise[:, :n_outputs].T
+        if "weight_0" in self._rule.trained:
+            inner += noise[:, n_outputs : n_outputs + dim]
+        if "bias_0" in self._rule.trained:
+            inner_bias += noise[:, -1]
 
     def after(self, x: Array, y: Array, step_sizes: NDArray[np.float64]) -> Parameters:
         """Return the arrays as they would be after these further steps, leaving the present ones alone."""
@@ -92,11 +156,27 @@ class TwoLayerTrainer:
         losses = np.empty(step_sizes.size)
         work = partial(train, parameters, losses, self._workspace, x, y, step_sizes, self._settings)
         with single_threaded_blas():
-            others = [self._pool.submit(work, thread, self._n_threads) for thread in range(1, self._n_threads)]
-            work(0, self._n_threads)
-            for other in others:
-                other.result()
+            if self._n_threads == 1:
+                work(0, 1)
+            else:
+                self._on_all_threads(work)
         return losses
+
+    def _on_all_threads(self, work: Callable[[int, int], None]) -> None:
+        """Run ``work`` on every thread, or on none: an interrupt must not leave some waiting for the others."""
+        gate = Barrier(self._n_threads)
+
+        def enter(thread: int) -> None:
+            gate.wait()
+            work(thread, self._n_threads)
+
+        try:
+            futures = [self._pool.submit(enter, thread) for thread in range(self._n_threads)]
+        except BaseException:
+            gate.abort()
+            raise
+        for future in futures:
+            future.result()
 
     def __enter__(self) -> Self:
         return self
@@ -119,31 +199,48 @@ def _copied(network: Network) -> Parameters:
     return Parameters(inner, inner_bias, outer, outer_bias)
 
 
-def _settings(network: Network, trained: frozenset[str], batch_size: int) -> Settings:
+def _settings(network: Network, rule: Rule) -> Settings:
+    n_neurons, dim = network.weights[0].shape
+    block = rule.block_steps(dim, network.dtype)
+    lanes = LANE_BYTES // network.dtype.itemsize
     return Settings(
         activation=activation_code(network.activation, network.dtype),
+        loss=loss_code(rule.loss),
         factor=network.factor(1),
-        batch_size=batch_size,
-        block=block_steps(network.widths[0], batch_size),
-        panel=max(1, PANEL // batch_size),
-        tile=TILE,
-        train_inner="weight_0" in trained,
-        train_inner_bias="bias_0" in trained,
-        train_outer="weight_1" in trained,
-        train_outer_bias="bias_1" in trained,
+        weight_decay=rule.weight_decay,
+        batch_size=rule.batch_size,
+        block=block,
+        panel=max(1, PANEL // rule.batch_size),
+        tile=min(TILE, -(-n_neurons // lanes) * lanes),
+        fused="weight_0" in rule.trained and is_fused(dim, network.dtype) and block * rule.batch_size == FUSED_SAMPLES,
+        train_inner="weight_0" in rule.trained,
+        train_inner_bias="bias_0" in rule.trained,
+        train_outer="weight_1" in rule.trained,
+        train_outer_bias="bias_1" in rule.trained,
     )
 
 
 def _workspace(network: Network, settings: Settings, n_tiles: int, n_threads: int) -> Workspace:
-    batch, samples = settings.batch_size, settings.block * settings.batch_size
-    n_outputs, kind = network.widths[-1], network.dtype
+    batch, samples, tile = settings.batch_size, settings.block * settings.batch_size, settings.tile
+    dim, n_outputs, kind = network.widths[0], network.widths[-1], network.dtype
+    fused = settings.fused
     return Workspace(
-        coefficients=np.zeros((n_tiles, samples, TILE), kind),
-        features=np.zeros((n_tiles, batch, TILE), kind),
-        slopes=np.zeros((n_tiles, batch, TILE), kind),
+        coefficients=_aligned_zeros((n_tiles, samples, tile), kind),
+        features=_aligned_zeros((n_tiles, batch, tile), kind),
+        slopes=_aligned_zeros((n_tiles, batch, tile), kind),
         gram=np.zeros((2, samples, samples), kind),
         partial=np.zeros((2, n_tiles, batch, n_outputs), kind),
         signal=np.zeros((n_threads, batch, n_outputs), kind),
         output_bias=np.zeros((n_threads, n_outputs), kind),
+        columns=_aligned_zeros((n_tiles if fused else 0, dim, tile), kind),
+        samples=np.zeros((n_threads if fused else 0, 2, dim, samples), kind),
         arrivals=np.zeros(1, np.int64),
     )
+
+
+def _aligned_zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """Return zeros that begin where a vector register's load does not straddle two cache lines."""
+    n_bytes = math.prod(shape) * dtype.itemsize
+    raw = np.zeros(n_bytes + LANE_BYTES, np.uint8)
+    start = -raw.ctypes.data % LANE_BYTES
+    return raw[start : start + n_bytes].view(dtype).reshape(shape)

@@ -7,7 +7,11 @@ Within a block of samples X_b the weights change by rank-one terms only, so the 
 with c_k the coefficients of the update ``W += c_k x_k^T`` that sample k caused. The products W X_b^T at the start of
 a block and C^T X_b at its end are all that touches W: two matrix products a block instead of two passes a step.
 The corrections are sub-blocked: inside a panel of few samples term by term, between panels by matrix products over
-ranges of doubling length, so that each pair (k, j) is visited once.
+ranges of doubling length, so that each pair (k, j) is visited once. For few inputs `meanfield.kernels.fused` joins the
+closing of a block with the opening of the next.
+
+Weight decay multiplies the weights by rho_k = 1 - 2 lambda s_k before each update. With R_j = rho_1 .. rho_{j-1} inside
+the block the same identity holds for the scaled coefficients c_k / R_{k+1}, and z_j is R_j times its right-hand side.
 
 Neurons are cut into tiles of a fixed number; outputs are summed over tiles in index order by every thread. The bits
 therefore depend on shapes and dtype, never on the number of threads.
@@ -23,12 +27,18 @@ from numpy.typing import NDArray
 from meanfield.kernels._jit import jit, jit_sum
 from meanfield.kernels.activations import ActivationCode, activate_with_slope
 from meanfield.kernels.blas import add_product
+from meanfield.kernels.blocks import (
+    close_block,
+    gram_matrix,
+    next_fused_block,
+    open_block,
+    transpose_back,
+    transpose_inner,
+)
+from meanfield.kernels.losses import loss_and_signal
 from meanfield.kernels.threads import wait_for_all
 
 __all__ = ["Parameters", "Settings", "Workspace", "train"]
-
-# Rows of the Gram matrix that one thread forms at a time; fixed, so that the bits do not depend on the threads.
-GRAM_ROWS = 32
 
 
 class Parameters(NamedTuple):
@@ -44,11 +54,14 @@ class Settings(NamedTuple):
     """What stays fixed during a run."""
 
     activation: ActivationCode
+    loss: int
     factor: float  # of the output layer: 1 / N or 1
+    weight_decay: float
     batch_size: int
     block: int  # steps between two products with the inner weights
     panel: int  # steps corrected term by term
     tile: int  # neurons
+    fused: bool  # blocks of eight samples, closed and opened in one pass
     train_inner: bool
     train_inner_bias: bool
     train_outer: bool
@@ -65,6 +78,8 @@ class Workspace(NamedTuple):
     partial: NDArray[np.floating]  # (2, P, B, C): outputs of a tile; two, so that one barrier a step is enough
     signal: NDArray[np.floating]  # (threads, B, C): minus the derivative of the loss by the outputs
     output_bias: NDArray[np.floating]  # (threads, C)
+    columns: NDArray[np.floating]  # (P, d, T): the inner weights, neurons along the rows; of fused runs alone
+    samples: NDArray[np.floating]  # (threads, 2, d, S): this block's samples and the last one's; of fused runs alone
     arrivals: NDArray[np.int64]  # (1,), counter of the barrier
 
 
@@ -78,86 +93,86 @@ def train(parameters, losses, workspace, x, y, step_sizes, settings, thread, n_t
     n_tiles = workspace.coefficients.shape[0]
     first, last = thread * n_tiles // n_threads, (thread + 1) * n_tiles // n_threads
     n_steps, batch = step_sizes.size, settings.batch_size
-    workspace.output_bias[thread] = parameters.outer_bias
+    _copy(workspace.output_bias[thread], parameters.outer_bias)
+    shrink = workspace.signal.dtype.type(1)
+    if settings.fused:
+        transpose_inner(parameters, workspace, settings, first, last, thread)
     for start in range(0, n_steps, settings.block):
         steps = min(settings.block, n_steps - start)
         block_x, block_y = x[start * batch : (start + steps) * batch], y[start * batch : (start + steps) * batch]
         gram = workspace.gram[(start // settings.block) % 2]
-        _gram_matrix(gram, block_x, settings, thread, n_threads)
-        for tile in range(first, last):
-            _open_block(workspace.coefficients[tile], parameters, block_x, settings, tile)
+        gram_matrix(gram, block_x, settings, thread, n_threads)
+        if settings.fused:
+            next_fused_block(parameters, workspace, block_x, settings, first, last, thread, shrink)
+        else:
+            for tile in range(first, last):
+                open_block(workspace.coefficients[tile], parameters, block_x, settings, tile)
         wait_for_all(workspace.arrivals, n_threads)
-        for step in range(steps):
+        shrink = _train_block(
+            parameters,
+            losses,
+            workspace,
+            block_y,
+            step_sizes,
+            settings,
+            gram,
+            start,
+            steps,
+            first,
+            last,
+            thread,
+            n_threads,
+        )
+        if not settings.fused:
             for tile in range(first, last):
-                _forward(workspace, gram, parameters, settings, tile, step)
-            wait_for_all(workspace.arrivals, n_threads)
-            loss = _error_signal(workspace, block_y, settings, thread, step)
-            rate = workspace.signal.dtype.type(step_sizes[start + step] / batch)
-            if thread == 0:
-                losses[start + step] = loss
-            if settings.train_outer_bias:
-                _update_output_bias(workspace, rate, thread)
-            for tile in range(first, last):
-                _backward(workspace, parameters, settings, tile, step, rate, thread)
-                if settings.train_inner or settings.train_inner_bias:
-                    _correct_ahead(workspace.coefficients[tile], gram, parameters, settings, tile, step + 1, steps)
-        for tile in range(first, last):
-            _close_block(parameters, workspace.coefficients[tile], block_x, settings, tile)
+                close_block(parameters, workspace.coefficients[tile], block_x, settings, tile, shrink)
+    if settings.fused:
+        next_fused_block(parameters, workspace, x[:0], settings, first, last, thread, shrink)
+        transpose_back(parameters, workspace, settings, first, last)
     if thread == 0:
-        parameters.outer_bias[:] = workspace.output_bias[0]
+        _copy(parameters.outer_bias, workspace.output_bias[0])
 
 
 @jit
-def _width(parameters, settings, tile):
-    """Neurons in ``tile``; the last one may be narrower."""
-    return min(settings.tile, parameters.inner.shape[0] - tile * settings.tile)
+def _train_block(
+    parameters, losses, workspace, y, step_sizes, settings, gram, start, steps, first, last, thread, n_threads
+):
+    """Take the steps of one block; return R, by which the block shrinks the inner weights."""
+    kind = workspace.signal.dtype.type
+    shrink = kind(1)
+    moves_inner = settings.train_inner or settings.train_inner_bias
+    for step in range(steps):
+        for tile in range(first, last):
+            _forward(workspace, gram, parameters, settings, tile, step, shrink)
+        wait_for_all(workspace.arrivals, n_threads)
+        loss = _error_signal(workspace, y, settings, thread, step)
+        rate = kind(step_sizes[start + step] / settings.batch_size)
+        decay = kind(1 - 2 * settings.weight_decay * step_sizes[start + step])
+        if moves_inner:
+            shrink *= decay
+        if thread == 0:
+            losses[start + step] = loss
+        if settings.train_outer_bias:
+            _update_output_bias(workspace, rate, thread)
+        for tile in range(first, last):
+            _backward(workspace, parameters, settings, tile, step, rate, decay, shrink, thread)
+            if moves_inner:
+                _correct_ahead(workspace.coefficients[tile], gram, parameters, settings, tile, step + 1, steps)
+    return shrink
 
 
 @jit
-def _gram_matrix(gram, x, settings, thread, n_threads):
-    """Write this thread's share of the lower triangle of X X^T (+ 1 for a trained bias), in stripes of rows."""
-    bias = gram.dtype.type(1 if settings.train_inner_bias else 0)
-    stripes = (x.shape[0] + GRAM_ROWS - 1) // GRAM_ROWS
-    for stripe in range(thread, stripes, n_threads):
-        start = stripe * GRAM_ROWS
-        stop = min(start + GRAM_ROWS, x.shape[0])
-        gram[start:stop, :stop] = bias
-        if settings.train_inner:
-            add_product(gram[start:stop], x[start:stop], x, False, True, stop - start, stop, x.shape[1])
-
-
-@jit
-def _open_block(coefficients, parameters, x, settings, tile):
-    """Pre-activations of all samples of the block under the present weights: X W^T + b."""
-    low, width = tile * settings.tile, _width(parameters, settings, tile)
-    for sample in range(x.shape[0]):
-        for i in range(width):
-            coefficients[sample, i] = parameters.inner_bias[low + i]
-    add_product(coefficients, x, parameters.inner[low : low + width], False, True, x.shape[0], width, x.shape[1])
-
-
-@jit
-def _close_block(parameters, coefficients, x, settings, tile):
-    """Apply the block's rank-one updates at once: W += C^T X, b += C^T 1."""
-    low, width = tile * settings.tile, _width(parameters, settings, tile)
-    if settings.train_inner_bias:
-        for sample in range(x.shape[0]):
-            for i in range(width):
-                parameters.inner_bias[low + i] += coefficients[sample, i]
-    if settings.train_inner:
-        inner = parameters.inner[low : low + width]
-        add_product(inner, coefficients, x, True, False, width, x.shape[1], x.shape[0])
-
-
-@jit
-def _forward(workspace, gram, parameters, settings, tile, step):
+def _forward(workspace, gram, parameters, settings, tile, step, shrink):
     """Features, slopes and the tile's share of the outputs for the samples of ``step``."""
-    low, width = tile * settings.tile, _width(parameters, settings, tile)
+    low = tile * settings.tile
+    width = min(settings.tile, parameters.inner.shape[0] - low)
     batch = settings.batch_size
     for b in range(batch):
         z = workspace.coefficients[tile, step * batch + b, :width]
         if settings.train_inner or settings.train_inner_bias:
             _correct_within_panel(z, workspace.coefficients[tile], gram, settings, step, b)
+        if settings.weight_decay != 0:
+            _scale(z, shrink)
         features = workspace.features[tile, b, :width]
         activate_with_slope(features, workspace.slopes[tile, b, :width], settings.activation, z)
         for c in range(parameters.outer.shape[0]):
@@ -188,7 +203,7 @@ def _correct_ahead(coefficients, gram, parameters, settings, tile, done, steps):
     span = (panels & -panels) * settings.panel
     batch = settings.batch_size
     past, now, end = (done - span) * batch, done * batch, min(done + span, steps) * batch
-    width = _width(parameters, settings, tile)
+    width = min(settings.tile, parameters.inner.shape[0] - tile * settings.tile)
     add_product(
         coefficients[now:end], gram[now:end, past:], coefficients[past:now], False, False, end - now, width, now - past
     )
@@ -199,16 +214,15 @@ def _error_signal(workspace, y, settings, thread, step):
     """Write minus the loss's derivative by the outputs for the samples of ``step``; return their mean loss."""
     signal, partial, bias = workspace.signal[thread], workspace.partial[step % 2], workspace.output_bias[thread]
     kind = signal.dtype.type
-    factor, two = kind(settings.factor), kind(2)
+    factor = kind(settings.factor)
     loss = 0.0
     for b in range(settings.batch_size):
         for c in range(signal.shape[1]):
             total = kind(0)
             for tile in range(partial.shape[0]):
                 total += partial[tile, b, c]
-            residual = y[step * settings.batch_size + b, c] - (factor * total + bias[c])
-            signal[b, c] = two * residual
-            loss += residual * residual
+            signal[b, c] = factor * total + bias[c]
+        loss += loss_and_signal(signal[b], y[step * settings.batch_size + b], settings.loss)
     return loss / settings.batch_size
 
 
@@ -221,9 +235,10 @@ def _update_output_bias(workspace, rate, thread):
 
 
 @jit
-def _backward(workspace, parameters, settings, tile, step, rate, thread):
-    """Turn the step's pre-activations into update coefficients and move the output weights."""
-    low, width = tile * settings.tile, _width(parameters, settings, tile)
+def _backward(workspace, parameters, settings, tile, step, rate, decay, shrink, thread):
+    """Turn the step's pre-activations into update coefficients, divided by R, and move the output weights."""
+    low = tile * settings.tile
+    width = min(settings.tile, parameters.inner.shape[0] - low)
     batch = settings.batch_size
     signal = workspace.signal[thread]
     coefficients = workspace.coefficients[tile, step * batch : (step + 1) * batch]
@@ -231,8 +246,10 @@ def _backward(workspace, parameters, settings, tile, step, rate, thread):
     for c in range(parameters.outer.shape[0]):
         weights = parameters.outer[c, low : low + width]
         for b in range(batch):
-            _pull_back(coefficients[b], weights, rate * signal[b, c], c == 0)
+            _pull_back(coefficients[b], weights, rate / shrink * signal[b, c], c == 0)
         if settings.train_outer:
+            if settings.weight_decay != 0:
+                _scale(weights, decay)
             for b in range(batch):
                 _add_multiple(weights, features[b], rate * signal[b, c])
     for b in range(batch):
@@ -261,3 +278,15 @@ def _dot(a, b):
     for i in range(a.size):
         total += a[i] * b[i]
     return total
+
+
+@jit
+def _copy(target, source):
+    for i in range(target.size):
+        target[i] = source[i]
+
+
+@jit
+def _scale(values, factor):
+    for i in range(values.size):
+        values[i] *= factor

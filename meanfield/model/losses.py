@@ -3,21 +3,26 @@
 | name | l(y, y_hat) | targets y |
 | --- | --- | --- |
 | square | sum over outputs of (y - y_hat)^2, without a factor 1/2 | any |
+| logistic | log(1 + exp(-y y_hat)) | one output, +1 or -1 |
+| cross-entropy | -sum over outputs of y log softmax(y_hat) | two outputs or more, one-hot |
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import logsumexp
 
 from meanfield.checks import check_choice
+from meanfield.kernels import losses as kernels
 
-__all__ = ["LOSSES", "check_loss", "per_sample_loss"]
+__all__ = ["LOSSES", "check_loss", "check_targets", "loss_code", "per_sample_loss"]
 
 Array = NDArray[np.float64]
+Targets = NDArray[np.floating[Any]]
 
 
 def _square(y: Array, y_hat: Array) -> Array:
@@ -25,9 +30,47 @@ def _square(y: Array, y_hat: Array) -> Array:
     return np.einsum("ij,ij->i", residual, residual)
 
 
-_PER_SAMPLE: dict[str, Callable[[Array, Array], Array]] = {"square": _square}
+def _logistic(y: Array, y_hat: Array) -> Array:
+    return np.logaddexp(0, -y * y_hat)[:, 0]
 
-LOSSES: tuple[str, ...] = tuple(_PER_SAMPLE)
+
+def _cross_entropy(y: Array, y_hat: Array) -> Array:
+    return logsumexp(y_hat, axis=1) - np.einsum("ij,ij->i", y, y_hat)
+
+
+def _any_target(y: Targets) -> str | None:
+    return None
+
+
+def _not_signs(y: Targets) -> str | None:
+    if y.shape[1] != 1:
+        return f"it needs one output with y = +1 or -1, got {y.shape[1]} outputs: use cross-entropy"
+    strange = y[np.abs(y) != 1]
+    return f"it needs y = +1 or -1, got {strange[0]:g}: use target='sign'" if strange.size else None
+
+
+def _not_one_hot(y: Targets) -> str | None:
+    if y.shape[1] < 2:
+        return "it needs one-hot rows of two outputs or more, got one output: use logistic or target='one-hot'"
+    wrong = ((y != 0) & (y != 1)).any(axis=1) | (y.sum(axis=1) != 1)
+    return f"it needs one-hot rows, got {y[wrong][0].tolist()}: use target='one-hot'" if wrong.any() else None
+
+
+class _Loss(NamedTuple):
+    """A loss's code in the kernels, its value for each sample, and what is wrong with targets (None if nothing)."""
+
+    code: int
+    per_sample: Callable[[Array, Array], Array]
+    complaint: Callable[[Targets], str | None]
+
+
+_LOSSES = {
+    "square": _Loss(kernels.SQUARE, _square, _any_target),
+    "logistic": _Loss(kernels.LOGISTIC, _logistic, _not_signs),
+    "cross-entropy": _Loss(kernels.CROSS_ENTROPY, _cross_entropy, _not_one_hot),
+}
+
+LOSSES: tuple[str, ...] = tuple(_LOSSES)
 
 
 def check_loss(loss: str) -> str:
@@ -35,14 +78,26 @@ def check_loss(loss: str) -> str:
     return check_choice("loss", loss, LOSSES)
 
 
-def per_sample_loss(loss: str, y: NDArray[np.floating[Any]], y_hat: NDArray[np.floating[Any]]) -> Array:
+def check_targets(loss: str, y: Targets) -> None:
+    """Raise unless the targets y (n, C) are of the kind that ``loss`` is defined for."""
+    complaint = _LOSSES[check_loss(loss)].complaint(y)
+    if complaint:
+        raise ValueError(f"loss {loss!r} does not suit the targets: {complaint}")
+
+
+def loss_code(loss: str) -> int:
+    """Return the integer by which the kernels know ``loss``."""
+    return _LOSSES[check_loss(loss)].code
+
+
+def per_sample_loss(loss: str, y: Targets, y_hat: NDArray[np.floating[Any]]) -> Array:
     """Return l(y, y_hat) of each sample, shape (n,), in float64; y and y_hat have shape (n, C).
 
     Raises
     ------
-    ValueError : an unknown loss, or shapes that differ
+    ValueError : an unknown loss, shapes that differ, or targets of the wrong kind
     """
-    check_loss(loss)
     if y.shape != y_hat.shape or y.ndim != 2:
         raise ValueError(f"y and y_hat must have the same shape (n, C), got {y.shape} and {y_hat.shape}")
-    return _PER_SAMPLE[loss](y.astype(np.float64), y_hat.astype(np.float64))
+    check_targets(loss, y)
+    return _LOSSES[loss].per_sample(y.astype(np.float64), y_hat.astype(np.float64))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracles import plain_sgd
+from oracles import loss_of_sample, plain_sgd
 
 from meanfield import DivergenceError, Empirical, IsotropicGaussians, Network, PiecewiseLinear, Recording, run_sgd
 from meanfield.dynamics import sgd, trainer
@@ -33,11 +33,14 @@ class Listed:
         return self.x[start : start + n], self.y[start : start + n]
 
 
-def _problem(seed, dim, n_neurons, n_outputs, n_samples, activation="relu", biases=True, scaling="mean-field"):
+def _problem(
+    seed, dim, n_neurons, n_outputs, n_samples, activation="relu", biases=True, scaling="mean-field", dtype=np.float64
+):
     rng = np.random.default_rng(seed)
-    network = Network.init((dim, n_neurons, n_outputs), activation=activation, scaling=scaling, biases=biases, rng=rng)
+    widths = (dim, n_neurons, n_outputs)
+    network = Network.init(widths, activation=activation, scaling=scaling, biases=biases, dtype=dtype, rng=rng)
     if biases:
-        shifted = [0.3 * rng.standard_normal(b.shape) for b in network.biases]
+        shifted = [(0.3 * rng.standard_normal(b.shape)).astype(dtype) for b in network.biases]
         network = Network(network.weights, shifted, activation=activation, scaling=scaling)
     x = rng.standard_normal((n_samples, dim)) / np.sqrt(dim)
     return network, x, rng.standard_normal((n_samples, n_outputs))
@@ -57,9 +60,9 @@ def _relative_error(network, weights, biases):
     return max(np.abs(a - b).max() / np.abs(b).max() for a, b in zip(mine, theirs, strict=True))
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=80, deadline=None, derandomize=True)
 @given(
-    dim=st.integers(1, 40),
+    dim=st.one_of(st.integers(1, 40), st.integers(60, 70), st.just(300)),
     n_neurons=st.one_of(st.integers(1, 40), st.integers(500, 530)),
     n_outputs=st.integers(1, 4),
     batch_size=st.integers(1, 20),
@@ -68,22 +71,68 @@ def _relative_error(network, weights, biases):
     biases=st.booleans(),
     scaling=st.sampled_from(["mean-field", "standard"]),
     subset=st.integers(1, 15),
+    loss=st.sampled_from(["square", "logistic", "cross-entropy"]),
+    weight_decay=st.sampled_from([0.0, 0.1, 5.0]),
     seed=st.integers(0, 1000),
 )
 def test_equals_the_plain_loop(
-    dim, n_neurons, n_outputs, batch_size, n_steps, activation, biases, scaling, subset, seed
+    dim, n_neurons, n_outputs, batch_size, n_steps, activation, biases, scaling, subset, loss, weight_decay, seed
 ):
+    n_outputs = {"logistic": 1, "cross-entropy": max(2, n_outputs)}.get(loss, n_outputs)
     network, x, y = _problem(seed, dim, n_neurons, n_outputs, n_steps * batch_size, activation, biases, scaling)
+    y = _targets(loss, y)
     names = ["weight_0", "weight_1", "bias_0", "bias_1"]
-    trained = [name for k, name in enumerate(names) if subset >> k & 1 and (biases or name.startswith("weight"))]
-    trained = trained or ["weight_0"]
+    trained = {name for k, name in enumerate(names) if subset >> k & 1 and (biases or name.startswith("weight"))}
+    trained = trained or {"weight_0"}
+    if biases and weight_decay and trained & {"weight_0", "bias_0"}:
+        trained |= {"weight_0", "bias_0"}
     rate = 0.02 if scaling == "mean-field" else 0.02 / n_neurons
     result = run_sgd(
-        network, Listed(x, y), step_size=rate, n_steps=n_steps, batch_size=batch_size, trained=trained, rng=0
+        network,
+        Listed(x, y),
+        step_size=rate,
+        n_steps=n_steps,
+        batch_size=batch_size,
+        trained=trained,
+        loss=loss,
+        weight_decay=weight_decay,
+        rng=0,
     )
-    weights, expected_biases, losses = plain_sgd(network, x, y, np.full(n_steps, rate), batch_size, set(trained))
+    weights, expected_biases, losses = plain_sgd(
+        network, x, y, np.full(n_steps, rate), batch_size, trained, loss, weight_decay
+    )
     assert _relative_error(result.final, weights, expected_biases) <= 1e-10
     assert result.records["loss"].iloc[0] == pytest.approx(losses[0], rel=1e-10)
+
+
+def _targets(loss, y):
+    """Targets of the kind that the loss needs, from numbers y (n, C)."""
+    if loss == "logistic":
+        return np.where(y > 0, 1.0, -1.0)
+    if loss == "cross-entropy":
+        return np.eye(y.shape[1])[y.argmax(axis=1)]
+    return y
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 4, 8, 3])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_fused_pass_and_the_blocks_agree(monkeypatch, batch_size, dtype):
+    network, x, y = _problem(7, 33, 700, 2, 121 * batch_size, "relu", dtype=dtype)
+    finals = []
+    for limit in (0, 10**6):
+        monkeypatch.setattr(trainer, "FUSED_ROW_BYTES", limit)
+        final = run_sgd(network, Listed(x, y), step_size=0.05, n_steps=121, batch_size=batch_size, rng=0).final
+        finals.append(final)
+    _assert_close(*finals, 1e-12 if dtype == np.float64 else 1e-5)
+    assert not np.array_equal(finals[0].weights[0], network.weights[0])
+
+
+@pytest.mark.parametrize("loss", ["logistic", "cross-entropy"])
+@pytest.mark.parametrize("scaling", ["mean-field", "standard"])
+def test_one_step_of_other_losses_is_minus_their_gradient(loss, scaling):
+    n_outputs = 1 if loss == "logistic" else 3
+    network, x, y = _problem(12, 3, 5, n_outputs, 4, "tanh", scaling=scaling)
+    _assert_gradient_step(network, x, _targets(loss, y), loss)
 
 
 @pytest.mark.parametrize("block", [1, 3, 16, 128])
@@ -93,7 +142,7 @@ def test_block_panel_and_tile_change_nothing_but_rounding(monkeypatch, block, pa
     network, x, y = _problem(3, 6, 50, 2, 150, "tanh")
     monkeypatch.setattr(trainer, "TILE", tile)
     monkeypatch.setattr(trainer, "PANEL", panel)
-    monkeypatch.setattr(trainer, "block_steps", lambda dim, batch: block)
+    monkeypatch.setattr(trainer, "block_samples", lambda dim, dtype: block)
     result = run_sgd(network, Listed(x, y), step_size=0.05, n_steps=150, rng=0)
     weights, biases, _ = plain_sgd(network, x, y, np.full(150, 0.05), 1)
     assert _relative_error(result.final, weights, biases) <= 1e-10
@@ -126,16 +175,21 @@ def test_steps_follow_the_schedule():
 @pytest.mark.parametrize("scaling", ["mean-field", "standard"])
 def test_one_step_is_minus_the_gradient_by_finite_differences(activation, scaling):
     network, x, y = _problem(11, 3, 5, 2, 4, activation, scaling=scaling)
-    rate = 1e-3
-    stepped = run_sgd(network, Listed(x, y), step_size=rate, n_steps=1, batch_size=4, rng=0).final
-    multipliers = [5, 5, 5, 1] if scaling == "mean-field" else [1, 1, 1, 1]
+    _assert_gradient_step(network, x, y, "square")
+
+
+def _assert_gradient_step(network, x, y, loss):
+    rate, n_neurons = 1e-3, network.widths[1]
+    stepped = run_sgd(network, Listed(x, y), step_size=rate, n_steps=1, batch_size=len(x), loss=loss, rng=0).final
+    multipliers = [n_neurons] * 3 + [1] if network.scaling == "mean-field" else [1] * 4
     for position, (before, after) in enumerate(zip(_arrays(network), _arrays(stepped), strict=True)):
-        numeric = _numeric_gradient(network, position, x, y)
+        numeric = _numeric_gradient(network, position, x, y, loss)
+        # weights come first, then biases: the output weights are the second array, the output bias the last
         moved = (before - after) / (rate * multipliers[position])
         assert np.abs(moved - numeric).max() <= 1e-6 * max(1.0, np.abs(numeric).max())
 
 
-def _numeric_gradient(network, position, x, y, h=1e-6):
+def _numeric_gradient(network, position, x, y, loss, h=1e-6):
     arrays = [a.copy() for a in _arrays(network)]
     gradient = np.zeros_like(arrays[position])
     for index in np.ndindex(gradient.shape):
@@ -144,7 +198,8 @@ def _numeric_gradient(network, position, x, y, h=1e-6):
             moved = [a.copy() for a in arrays]
             moved[position][index] += sign * h
             changed = Network(moved[:2], moved[2:], activation=network.activation, scaling=network.scaling)
-            losses.append(((y - changed.predict(x)) ** 2).sum(axis=1).mean())
+            outputs = changed.predict(x)
+            losses.append(np.mean([loss_of_sample(loss, *pair) for pair in zip(y, outputs, strict=True)]))
         gradient[index] = (losses[0] - losses[1]) / (2 * h)
     return gradient
 
@@ -279,12 +334,33 @@ GOOD = {"step_size": 0.1, "n_steps": 5, "rng": 0}
         ({"rng": None}, TypeError, "run_sgd needs rng="),
         ({"record": Recording(steps=[9])}, ValueError, r"record.steps must be in 0\.\.5, got 9"),
         ({"n_threads": 0}, ValueError, "n_threads must be at least 1"),
+        ({"temperature": -1.0}, ValueError, "temperature must be finite and not negative, got -1"),
+        ({"weight_decay": -0.5}, ValueError, "weight_decay must be finite and not negative, got -0.5"),
+        ({"weight_decay": 5.0}, ValueError, r"weight_decay must satisfy 2 weight_decay s_k < 1 .* got 5"),
+        ({"loss": "cross-entropy"}, ValueError, "needs one-hot rows of two outputs or more.*use logistic"),
     ],
 )
 def test_bad_arguments(change, error, message):
     network = Network.init((3, 4, 1), rng=0)
     with pytest.raises(error, match=message):
         run_sgd(network, IsotropicGaussians(3, 0.5), **GOOD | change)
+
+
+def test_labels_of_the_wrong_kind_are_refused():
+    network = Network.init((3, 4, 2), rng=0)
+    law = Empirical(np.ones((5, 3)), np.full((5, 2), 0.5))
+    with pytest.raises(ValueError, match=r"'cross-entropy' does not suit .* got \[0.5, 0.5\]: use target='one-hot'"):
+        run_sgd(network, law, loss="cross-entropy", **GOOD)
+    with pytest.raises(ValueError, match=r"'logistic' does not suit .* got 2 outputs: use cross-entropy"):
+        run_sgd(network, law, loss="logistic", **GOOD)
+    with pytest.raises(ValueError, match=r"needs y = \+1 or -1, got 3: use target='sign'"):
+        run_sgd(Network.init((3, 4, 1), rng=0), Empirical(np.ones((5, 3)), np.full(5, 3)), loss="logistic", **GOOD)
+
+
+def test_weight_decay_takes_weights_and_biases_together():
+    network = Network.init((3, 4, 1), biases=True, rng=0)
+    with pytest.raises(ValueError, match="weight_decay acts on weight_0 and bias_0 together"):
+        run_sgd(network, IsotropicGaussians(3, 0.5), weight_decay=0.1, trained=["weight_0"], **GOOD)
 
 
 def test_a_forgotten_rng_is_an_error():

@@ -1,0 +1,104 @@
+"""Opening and closing a block of samples: the only places where training touches the inner weights."""
+
+from __future__ import annotations
+
+from meanfield.kernels._jit import jit
+from meanfield.kernels.blas import add_product
+from meanfield.kernels.fused import update_and_multiply
+
+__all__ = ["close_block", "gram_matrix", "next_fused_block", "open_block", "transpose_back", "transpose_inner"]
+
+# Rows of the Gram matrix that one thread forms at a time; fixed, so that the bits do not depend on the threads.
+GRAM_ROWS = 32
+
+
+@jit
+def gram_matrix(gram, x, settings, thread, n_threads):
+    """Write this thread's share of the lower triangle of X X^T (+ 1 for a trained bias), in stripes of rows."""
+    bias = gram.dtype.type(1 if settings.train_inner_bias else 0)
+    stripes = (x.shape[0] + GRAM_ROWS - 1) // GRAM_ROWS
+    for stripe in range(thread, stripes, n_threads):
+        start = stripe * GRAM_ROWS
+        stop = min(start + GRAM_ROWS, x.shape[0])
+        gram[start:stop, :stop] = bias
+        if settings.train_inner:
+            add_product(gram[start:stop], x[start:stop], x, False, True, stop - start, stop, x.shape[1])
+
+
+@jit
+def open_block(coefficients, parameters, x, settings, tile):
+    """Pre-activations of all samples of the block under the present weights: X W^T + b."""
+    low = tile * settings.tile
+    width = min(settings.tile, parameters.inner.shape[0] - low)
+    for sample in range(x.shape[0]):
+        for i in range(width):
+            coefficients[sample, i] = parameters.inner_bias[low + i]
+    add_product(coefficients, x, parameters.inner[low : low + width], False, True, x.shape[0], width, x.shape[1])
+
+
+@jit
+def close_block(parameters, coefficients, x, settings, tile, shrink):
+    """Apply the block's updates at once: W = R (W + C^T X), b = R (b + C^T 1)."""
+    low = tile * settings.tile
+    width = min(settings.tile, parameters.inner.shape[0] - low)
+    if settings.train_inner_bias:
+        _move_bias(parameters.inner_bias[low : low + width], coefficients, x.shape[0], shrink)
+    if settings.train_inner:
+        inner = parameters.inner[low : low + width]
+        add_product(inner, coefficients, x, True, False, width, x.shape[1], x.shape[0])
+        if settings.weight_decay != 0:
+            for i in range(width):
+                for j in range(inner.shape[1]):
+                    inner[i, j] *= shrink
+
+
+@jit
+def next_fused_block(parameters, workspace, x, settings, first, last, thread, shrink):
+    """Close the last block and open the one of samples x, fewer than a block's being followed by zeros."""
+    past, coming = workspace.samples[thread, 1], workspace.samples[thread, 0]
+    none = coming.dtype.type(0)
+    for j in range(coming.shape[0]):
+        for sample in range(coming.shape[1]):
+            past[j, sample] = coming[j, sample]
+            coming[j, sample] = x[sample, j] if sample < x.shape[0] else none
+    for tile in range(first, last):
+        low = tile * settings.tile
+        width = min(settings.tile, parameters.inner.shape[0] - low)
+        coefficients, bias = workspace.coefficients[tile], parameters.inner_bias[low : low + width]
+        if settings.train_inner_bias:
+            _move_bias(bias, coefficients, coefficients.shape[0], shrink)
+        update_and_multiply(coefficients, workspace.columns[tile], past, coming, shrink)
+        for sample in range(x.shape[0]):
+            for i in range(width):
+                coefficients[sample, i] += bias[i]
+
+
+@jit
+def _move_bias(bias, coefficients, n_samples, shrink):
+    for sample in range(n_samples):
+        for i in range(bias.size):
+            bias[i] += coefficients[sample, i]
+    for i in range(bias.size):
+        bias[i] *= shrink
+
+
+@jit
+def transpose_inner(parameters, workspace, settings, first, last, thread):
+    """Lay the inner weights of the tiles out for the fused pass, with nothing left to close."""
+    workspace.samples[thread] = 0
+    for tile in range(first, last):
+        workspace.coefficients[tile] = 0
+        low = tile * settings.tile
+        for i in range(min(settings.tile, parameters.inner.shape[0] - low)):
+            for j in range(parameters.inner.shape[1]):
+                workspace.columns[tile, j, i] = parameters.inner[low + i, j]
+
+
+@jit
+def transpose_back(parameters, workspace, settings, first, last):
+    """Write the inner weights of the tiles back."""
+    for tile in range(first, last):
+        low = tile * settings.tile
+        for i in range(min(settings.tile, parameters.inner.shape[0] - low)):
+            for j in range(parameters.inner.shape[1]):
+                parameters.inner[low + i, j] = workspace.columns[tile, j, i]

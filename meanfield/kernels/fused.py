@@ -1,0 +1,109 @@
+"""Update and product in one pass over the weights, for networks whose inner weights fit the caches.
+
+With few inputs the two matrix products of a block are too thin to run at their full rate. Here each vector of weights
+is loaded once, moved by the updates of eight past samples, stored, and multiplied into the pre-activations of eight
+coming samples while it is still in a register: sixteen multiply-adds a load and a store. Neurons lie along the lanes.
+"""
+
+from __future__ import annotations
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from meanfield.kernels._jit import jit
+
+__all__ = ["FUSED_SAMPLES", "LANE_BYTES", "update_and_multiply"]
+
+FUSED_SAMPLES = 8
+LANE_BYTES = 64
+
+
+@intrinsic
+def _pass_over_weights(typingctx, coefficients, weights, past, coming, shrink):
+    """Generate the loop; see `update_and_multiply`."""
+    signature = types.void(coefficients, weights, past, coming, shrink)
+
+    def generate(context, builder, signature, values):
+        kinds = signature.args[:4]
+        arrays = [context.make_array(kind)(context, builder, value) for kind, value in zip(kinds, values, strict=False)]
+        dim, width = cgutils.unpack_tuple(builder, arrays[1].shape, 2)
+        _Generator(context, builder, kinds[0].dtype, arrays, width).loops(dim, values[4])
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+class _Generator:
+    """Emits vector loads, stores and multiply-adds for one kind of number."""
+
+    def __init__(self, context, builder, kind, arrays, width):
+        self.builder, self.width = builder, width
+        self.size = kind.bitwidth // 8
+        self.lanes = LANE_BYTES // self.size
+        self.vector = ir.VectorType(context.get_value_type(kind), self.lanes)
+        self.rows, self.weights, self.past, self.coming = (array.data for array in arrays)
+
+    def loops(self, dim, shrink):
+        """Emit the loop over vectors of neurons around the loop over inputs."""
+        builder = self.builder
+        factor = self.splat(shrink)
+        sums = [cgutils.alloca_once(builder, self.vector) for _ in range(FUSED_SAMPLES)]
+        index = self.width.type
+        with cgutils.for_range_slice(builder, index(0), self.width, index(self.lanes)) as (neuron, _):
+            places = [self.place(self.rows, builder.add(builder.mul(index(k), self.width), neuron)) for k in range(8)]
+            moves = [self.load(place) for place in places]
+            for total in sums:
+                builder.store(ir.Constant(self.vector, None), total)
+            with cgutils.for_range(builder, dim) as loop:
+                place = self.place(self.weights, builder.add(builder.mul(loop.index, self.width), neuron))
+                weight = self.load(place)
+                for move, value in zip(moves, self.samples(self.past, loop.index), strict=True):
+                    weight = self.multiply_add(move, value, weight)
+                weight = builder.fmul(weight, factor)
+                builder.store(weight, place, align=self.size)
+                for total, value in zip(sums, self.samples(self.coming, loop.index), strict=True):
+                    builder.store(self.multiply_add(weight, value, builder.load(total)), total)
+            for place, total in zip(places, sums, strict=True):
+                builder.store(builder.load(total), place, align=self.size)
+
+    def multiply_add(self, a, b, c):
+        """Return a b + c, in one instruction where the processor has it."""
+        product = self.builder.fmul(a, b, flags=("contract",))
+        return self.builder.fadd(product, c, flags=("contract",))
+
+    def place(self, data, offset):
+        """Pointer to the vector that begins ``offset`` numbers into ``data``."""
+        return self.builder.bitcast(self.builder.gep(data, [offset]), self.vector.as_pointer())
+
+    def load(self, place):
+        """Load a vector that need not be aligned to its own size."""
+        return self.builder.load(place, align=self.size)
+
+    def splat(self, scalar):
+        """Put one number into every lane."""
+        single = self.builder.insert_element(ir.Constant(self.vector, ir.Undefined), scalar, ir.IntType(32)(0))
+        return self.builder.shuffle_vector(single, single, ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), None))
+
+    def samples(self, data, component):
+        """Load one component of all eight samples, each into every lane of a vector."""
+        first = self.builder.mul(component, component.type(FUSED_SAMPLES))
+        for k in range(FUSED_SAMPLES):
+            place = self.builder.gep(data, [self.builder.add(first, component.type(k))])
+            yield self.splat(self.builder.load(place))
+
+
+@jit
+def update_and_multiply(coefficients, weights, past, coming, shrink):
+    """Apply the updates of eight past samples and form the products with eight coming ones.
+
+        W <- shrink (W + sum_k past_k c_k^T),      then c_k <- coming_k W
+
+    Parameters
+    ----------
+    coefficients : (8, T) c_k on entry, products on return; T a multiple of the lanes
+    weights : (d, T), overwritten
+    past, coming : (d, 8)
+    """
+    _pass_over_weights(coefficients, weights, past, coming, shrink)

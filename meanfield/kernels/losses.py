@@ -1,0 +1,56 @@
+"""Losses of one sample and their derivatives by the outputs, chosen by integer code."""
+
+from __future__ import annotations
+
+import math
+
+from meanfield.kernels._jit import jit
+from meanfield.kernels.elementary import exp, log1p_exp, sigmoid
+
+__all__ = ["CROSS_ENTROPY", "LOGISTIC", "SQUARE", "loss_and_signal"]
+
+SQUARE, LOGISTIC, CROSS_ENTROPY = range(3)
+
+
+@jit
+def loss_and_signal(outputs, y, loss):
+    """Return l(y, y_hat) and overwrite ``outputs``, y_hat, with minus dl/dy_hat; both (C,)."""
+    if loss == SQUARE:
+        return _square(outputs, y)
+    if loss == LOGISTIC:
+        return _logistic(outputs, y)
+    return _cross_entropy(outputs, y)
+
+
+@jit
+def _square(outputs, y):
+    two = outputs.dtype.type(2)
+    total = 0.0
+    for c in range(y.size):
+        residual = y[c] - outputs[c]
+        outputs[c] = two * residual
+        total += residual * residual
+    return total
+
+
+@jit
+def _logistic(outputs, y):
+    margin = y[0] * outputs[0]
+    outputs[0] = y[0] * sigmoid(-margin)
+    return float(log1p_exp(-margin))
+
+
+@jit
+def _cross_entropy(outputs, y):
+    # Relative to the largest output, so that no exponential overflows.
+    largest = outputs[0]
+    for c in range(1, y.size):
+        largest = outputs[c] if outputs[c] > largest else largest
+    total, target = 0.0, 0.0
+    for c in range(y.size):
+        target += y[c] * (outputs[c] - largest)
+        outputs[c] = exp(outputs[c] - largest)
+        total += outputs[c]
+    for c in range(y.size):
+        outputs[c] = y[c] - outputs[c] / outputs.dtype.type(total)
+    return math.log(total) - target

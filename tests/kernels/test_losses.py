@@ -1,0 +1,59 @@
+"""Losses and their derivatives: SciPy's values, finite differences, no overflow."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from oracles import loss_of_sample, loss_slope
+
+from meanfield.kernels.losses import CROSS_ENTROPY, LOGISTIC, SQUARE, loss_and_signal
+from meanfield.model.losses import LOSSES, loss_code, per_sample_loss
+
+CASES = {
+    "square": (np.array([0.3, -2.0, 1.0]), np.array([1.0, 0.5, -4.0])),
+    "logistic": (np.array([-1.0]), np.array([0.7])),
+    "cross-entropy": (np.array([0.0, 1.0, 0.0]), np.array([2.0, -1.0, 0.3])),
+}
+
+
+def test_every_loss_has_its_code():
+    assert {name: loss_code(name) for name in LOSSES} == {
+        "square": SQUARE,
+        "logistic": LOGISTIC,
+        "cross-entropy": CROSS_ENTROPY,
+    }
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("scale", [1.0, 1e-3, 40.0, 5000.0])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_value_and_derivative(loss, scale, dtype):
+    y, y_hat = (array.astype(dtype) for array in CASES[loss])
+    y_hat = y_hat * dtype(scale)
+    outputs = y_hat.copy()
+    value = loss_and_signal(outputs, y, loss_code(loss))
+    tolerance = 50 * float(np.finfo(dtype).eps)
+    exact_y, exact = y.astype(float), y_hat.astype(float)
+    assert value == pytest.approx(loss_of_sample(loss, exact_y, exact), rel=tolerance, abs=tolerance)
+    assert outputs == pytest.approx(-loss_slope(loss, exact_y, exact), rel=tolerance, abs=tolerance)
+    assert per_sample_loss(loss, y[np.newaxis], y_hat[np.newaxis]) == pytest.approx(
+        loss_of_sample(loss, exact_y, exact), rel=1e-12, abs=1e-300
+    )
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_derivative_is_that_of_the_value(loss):
+    y, y_hat = CASES[loss]
+    signal = y_hat.copy()
+    loss_and_signal(signal, y, loss_code(loss))
+    for c in range(y.size):
+        shift = 1e-6 * np.eye(y.size)[c]
+        values = [loss_and_signal(y_hat + sign * shift, y, loss_code(loss)) for sign in (1, -1)]
+        assert -signal[c] == pytest.approx((values[0] - values[1]) / 2e-6, rel=1e-7, abs=1e-9)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_nan_is_carried(loss):
+    y, y_hat = CASES[loss]
+    outputs = np.full_like(y_hat, np.nan)
+    assert np.isnan(loss_and_signal(outputs, y, loss_code(loss)))
