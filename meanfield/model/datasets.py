@@ -3,12 +3,14 @@
 | name | train / test | inputs d | read from |
 | --- | --- | --- | --- |
 | digits | 1400 / 397 | 65 | scikit-learn's bundled file, in file order |
-| mnist | 60000 / 10000 | 785 | $MEANFIELD_DATA/mnist.npz |
-| fashion-mnist | 60000 / 10000 | 785 | $MEANFIELD_DATA/fashion_mnist.npz |
-| cifar10 | 50000 / 10000 | 3073 | $MEANFIELD_DATA/cifar10.npz |
-| cifar10-subset | 5085 / 1017 | 3073 | $MEANFIELD_DATA/cifar10_subset.npz, a part of CIFAR-10 |
+| mnist | 60000 / 10000 | 785 | mnist.npz, fetched where it is missing |
+| fashion-mnist | 60000 / 10000 | 785 | fashion_mnist.npz, the same |
+| cifar10 | 50000 / 10000 | 3073 | cifar10.npz, the same |
+| cifar10-subset | 5085 / 1017 | 3073 | cifar10_subset.npz, a part of CIFAR-10 that is not fetched |
 
-Files hold the arrays x_train, x_test (uint8 pixels, one image a row) and y_train, y_test (classes 0..9).
+Files lie in $MEANFIELD_DATA, or in the platform's cache folder if that is not set. They hold the arrays x_train,
+x_test (uint8 pixels, one image a row) and y_train, y_test (classes 0..9); those of published data sets are verified
+by checksum.
 """
 
 from __future__ import annotations
@@ -23,8 +25,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from meanfield.checks import check_choice
+from meanfield.model.downloads import N_CLASSES, read_images
 from meanfield.model.laws import Empirical
 from meanfield.model.npz import read_npz
+from meanfield.model.published import KEYS
 
 __all__ = [
     "DATASETS",
@@ -39,9 +43,7 @@ __all__ = [
 DATASETS = ("digits", "mnist", "fashion-mnist", "cifar10", "cifar10-subset")
 SPLITS = ("train", "test")
 TABLE_TYPES = (".csv", ".npz")
-N_CLASSES = 10
 N_DIGITS_TRAIN = 1400
-KEYS = ("x_train", "y_train", "x_test", "y_test")
 
 Array = NDArray[Any]
 Target = str | tuple[int, int]
@@ -79,12 +81,13 @@ def load_dataset(name: str, *, split: str = "train", target: Target = "one-hot")
 
     Raises
     ------
-    FileNotFoundError : MEANFIELD_DATA is not set, or the file is not there
+    FileNotFoundError : the file is not there, and cannot be fetched
+    OSError : the folder for a fetched file cannot be written
     ValueError : unknown name, split or target, or a file that does not hold what it should
     """
     check_choice("data set", name, DATASETS)
     check_choice("split", split, SPLITS)
-    x, labels = _digits(split) if name == "digits" else _images(_file_of(name), split)
+    x, labels = _digits(split) if name == "digits" else _images(name, split)
     return _labelled(x, labels, np.arange(N_CLASSES), target)
 
 
@@ -184,34 +187,16 @@ def _digits_file() -> Path:
     return Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
 
 
-def _images(path: Path, split: str) -> _Rows:
-    arrays = read_npz(path)
-    if missing := [key for key in KEYS if key not in arrays]:
-        raise ValueError(
-            f"{str(path)!r} must hold the arrays {', '.join(KEYS)}, but lacks {', '.join(missing)}; "
-            f"it holds {sorted(arrays)}"
-        )
-    train, chosen = (_checked_images(path, arrays[f"x_{s}"], arrays[f"y_{s}"]) for s in ("train", split))
+def _images(name: str, split: str) -> _Rows:
+    arrays = read_images(name)
+    train, pixels = (arrays[key].reshape(len(arrays[key]), -1) for key in ("x_train", f"x_{split}"))
     # The 256 counts give the moments exactly, without a floating copy of all the images.
-    counts = sum(np.bincount(image, minlength=256) for image in train.x)
+    counts = sum(np.bincount(image, minlength=256) for image in train)
     mean = np.average(np.arange(256), weights=counts)
     variance = np.average((np.arange(256) - mean) ** 2, weights=counts)
     if variance == 0:
-        raise ValueError(f"x_train of {str(path)!r} must not be constant, but all pixels are {mean:.0f}")
-    return _Rows(_standardised(chosen.x, mean, variance**-0.5, np.float32), chosen.y)
-
-
-def _checked_images(path: Path, x: Array, y: Array) -> _Rows:
-    if x.dtype != np.uint8 or x.ndim < 2 or x.size == 0 or len(x) != y.size:
-        raise ValueError(
-            f"{str(path)!r} must hold uint8 images (n, ...) and n labels, "
-            f"got images of {x.dtype} {x.shape} and labels {y.shape}"
-        )
-    if y.dtype.kind not in "iu" or y.min() < 0 or y.max() >= N_CLASSES:
-        raise ValueError(
-            f"labels of {str(path)!r} must be integers in 0..{N_CLASSES - 1}, got {y.dtype} in {y.min()}..{y.max()}"
-        )
-    return _Rows(x.reshape(len(x), -1), y.ravel())
+        raise ValueError(f"x_train of data set {name!r} must not be constant, but all pixels are {mean:.0f}")
+    return _Rows(_standardised(pixels, mean, variance**-0.5, np.float32), arrays[f"y_{split}"])
 
 
 def _standardised(pixels: Array, mean: Any, scale: Any, dtype: type[np.floating[Any]]) -> Array:
@@ -221,18 +206,6 @@ def _standardised(pixels: Array, mean: Any, scale: Any, dtype: type[np.floating[
     x[:, :-1] *= scale / np.sqrt(n_pixels)
     x[:, -1] = 1
     return x
-
-
-def _file_of(name: str) -> Path:
-    file = f"{name.replace('-', '_')}.npz"
-    folder = os.environ.get("MEANFIELD_DATA")
-    needs = f"data set {name!r} is read from $MEANFIELD_DATA/{file} with the arrays {', '.join(KEYS)}"
-    if not folder:
-        raise FileNotFoundError(f"{needs}, but MEANFIELD_DATA is not set: set it to the folder of {file}")
-    path = Path(folder) / file
-    if not path.is_file():
-        raise FileNotFoundError(f"{needs}, but there is no file {str(path)!r}")
-    return path
 
 
 def _labelled(x: Array, labels: Array, classes: Array, target: Target) -> Empirical:

@@ -56,7 +56,7 @@ NEARLY_ZERO, NO_SPREAD = 1e-100, 1e-150
 
 
 class GaussianNeurons(NamedTuple):
-    """Neurons sigma(u_i), u_i = <w_i, x> + b_i, under x ~ N(0, I): u ~ N(biases, weights weights^T)."""
+    """Neurons sigma(u_i), u_i = <w_i, z> + b_i, under z ~ N(0, I): u ~ N(biases, weights weights^T)."""
 
     activation: Activation
     weights: Array  # (N, d)
@@ -90,9 +90,9 @@ def activation_family(activation: Activation) -> str | None:
     return None if piecewise_linear_form(activation) is None else "piecewise-linear"
 
 
-def first_layer(network: Network, radius: float = 1.0) -> GaussianNeurons:
-    """Return the first hidden layer of ``network`` under x ~ N(0, radius^2 I), in float64."""
-    weights = radius * network.weights[0].astype(np.float64)
+def first_layer(network: Network, input_std: ArrayLike = 1.0) -> GaussianNeurons:
+    """Return the first hidden layer of ``network`` under x_j ~ N(0, input_std_j^2), independent, in float64."""
+    weights = np.asarray(input_std) * network.weights[0].astype(np.float64)
     biases = np.zeros(len(weights)) if network.biases is None else network.biases[0].astype(np.float64)
     return GaussianNeurons(network.activation, weights, biases, np.einsum("ij,ij->i", weights, weights))
 

@@ -6,7 +6,7 @@ The laws here draw sample by sample: 5 samples and then 3 from one generator are
 from __future__ import annotations
 
 import numbers
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -15,7 +15,15 @@ from numpy.typing import ArrayLike, NDArray
 from meanfield.checks import check_finite, check_integer, check_rng
 from meanfield.model.network import Network
 
-__all__ = ["Empirical", "IsotropicGaussians", "Law", "TeacherStudent", "check_law", "checked_sample"]
+__all__ = [
+    "AnisotropicGaussians",
+    "Empirical",
+    "IsotropicGaussians",
+    "Law",
+    "TeacherStudent",
+    "check_law",
+    "checked_sample",
+]
 
 Array = NDArray[np.floating[Any]]
 Sample = tuple[Array, Array]
@@ -38,29 +46,34 @@ class Law(Protocol):
 
 
 @dataclass(frozen=True)
-class IsotropicGaussians:
-    """Two centred Gaussians that differ in their radius alone.
+class AnisotropicGaussians:
+    """Two centred Gaussians that differ in the variance of their first ``n_informative`` inputs alone.
 
-        y = +1 or -1 with probability 1/2,      x | y ~ N(0, (1 + y delta)^2 I_d)
+        y = +1 or -1 with probability 1/2,      x_i | y ~ N(0, (1 + y delta)^2) for i <= n_informative,
+                                                x_i | y ~ N(0, 1) for the others, all independent
 
     Parameters
     ----------
     dim : number of inputs d
+    n_informative : number of inputs that tell of the label, in 1..dim
     delta : separation, in [0, 1); at 0 the labels cannot be told from the inputs
 
     References
     ----------
-    Mei, Montanari & Nguyen 2018, the isotropic Gaussians example.
+    Mei, Montanari & Nguyen 2018, the anisotropic Gaussians example.
     """
 
     dim: int
+    n_informative: int
     delta: float
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "dim", check_integer("dim", self.dim, least=1))
+        n_informative = check_integer("n_informative", self.n_informative, least=1, most=self.dim)
+        object.__setattr__(self, "n_informative", n_informative)
         object.__setattr__(self, "delta", _check_nonnegative("delta", self.delta))
         if self.delta >= 1:
-            raise ValueError(f"delta must lie in [0, 1), got {self.delta}: at 1 all inputs of one class are zero")
+            raise ValueError(f"delta must lie in [0, 1), got {self.delta}: at 1 one class has inputs that are all zero")
 
     @property
     def n_outputs(self) -> int:
@@ -71,7 +84,32 @@ class IsotropicGaussians:
         """Draw x (n, d) and y (n, 1), float64: d + 1 normals a sample, the last one's sign is its label."""
         normals = _normal_rows(n, self.dim + 1, rng, self)
         y = np.where(normals[:, self.dim :] < 0, -1.0, 1.0)
-        return (1 + self.delta * y) * normals[:, : self.dim], y
+        x = np.ascontiguousarray(normals[:, : self.dim])
+        x[:, : self.n_informative] *= 1 + self.delta * y
+        return x, y
+
+
+@dataclass(frozen=True)
+class IsotropicGaussians(AnisotropicGaussians):
+    """Two centred Gaussians that differ in their radius alone.
+
+        y = +1 or -1 with probability 1/2,      x | y ~ N(0, (1 + y delta)^2 I_d)
+
+    Parameters
+    ----------
+    dim : number of inputs d, all informative
+    delta : separation, in [0, 1); at 0 the labels cannot be told from the inputs
+
+    References
+    ----------
+    Mei, Montanari & Nguyen 2018, the isotropic Gaussians example.
+    """
+
+    n_informative: int = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "n_informative", self.dim)
+        super().__post_init__()
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from meanfield.model.gaussian import (
     needs_orthants,
     overlap_tiles,
 )
-from meanfield.model.laws import IsotropicGaussians, Law, TeacherStudent
+from meanfield.model.laws import AnisotropicGaussians, Law, TeacherStudent
 from meanfield.model.network import Network
 
 __all__ = [
@@ -61,10 +61,10 @@ def moments_obstacle(network: Network, law: Law) -> str | None:
     family = activation_family(network.activation)
     if family is None:
         return f"Gaussian expectations of activation {network.activation!r} have no closed form here"
-    if isinstance(law, IsotropicGaussians):
+    if isinstance(law, AnisotropicGaussians):
         return None
     if not isinstance(law, TeacherStudent):
-        return f"closed forms are for IsotropicGaussians and TeacherStudent, not for {type(law).__name__}"
+        return f"closed forms are for two Gaussians and for TeacherStudent, not for {type(law).__name__}"
     if law.teacher.n_hidden != 1:
         return f"closed forms are for one hidden layer, and the teacher has {law.teacher.n_hidden}"
     teacher_activation = law.teacher.activation
@@ -93,8 +93,8 @@ def feature_moments(network: Network, law: Law) -> FeatureMoments:
     if obstacle := moments_obstacle(network, law):
         raise ValueError(f"no moments in closed form: {obstacle}")
     with single_threaded_blas():
-        if isinstance(law, IsotropicGaussians):
-            return _isotropic_moments(network, law)
+        if isinstance(law, AnisotropicGaussians):
+            return _two_gaussians_moments(network, law)
         assert isinstance(law, TeacherStudent)
         return _teacher_moments(network, law)
 
@@ -120,8 +120,8 @@ def output_layer(network: Network) -> tuple[Array, Array]:
     return readout, bias
 
 
-def _isotropic_moments(network: Network, law: IsotropicGaussians) -> FeatureMoments:
-    negative, positive = (first_layer(network, radius) for radius in (1 - law.delta, 1 + law.delta))
+def _two_gaussians_moments(network: Network, law: AnisotropicGaussians) -> FeatureMoments:
+    negative, positive = (first_layer(network, _input_std(law, label)) for label in (-1, 1))
     mean_negative, mean_positive = _feature_mean(negative), _feature_mean(positive)
 
     def tiles() -> Iterator[Tile]:
@@ -136,6 +136,12 @@ def _isotropic_moments(network: Network, law: IsotropicGaussians) -> FeatureMome
         correlation=0.5 * (mean_positive - mean_negative)[np.newaxis],
         overlap_tiles=tiles,
     )
+
+
+def _input_std(law: AnisotropicGaussians, label: int) -> Array:
+    """Return the standard deviation of each input given the label."""
+    informative = np.arange(law.dim) < law.n_informative
+    return np.where(informative, 1 + label * law.delta, 1.0)
 
 
 def _teacher_moments(network: Network, law: TeacherStudent) -> FeatureMoments:

@@ -55,6 +55,7 @@ def risk(
     | --- | --- |
     | `Empirical` | the mean over its rows, any network and loss |
     | `IsotropicGaussians` | a closed form: square loss; one hidden layer; erf, quadratic, piecewise linear |
+    | `AnisotropicGaussians` | the same |
     | `TeacherStudent` | the same, for a teacher of one hidden layer and of the same family of activations |
     | any other | not available |
 
@@ -77,7 +78,7 @@ def risk(
 
     References
     ----------
-    Mei, Montanari & Nguyen 2018 (isotropic Gaussians); Saad & Solla 1995 (teacher and student).
+    Mei, Montanari & Nguyen 2018 (two Gaussians); Saad & Solla 1995 (teacher and student).
     """
     check_loss(loss)
     check_fit(network, law)

@@ -7,6 +7,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from meanfield import Empirical, load_dataset, load_table
+from meanfield.model import downloads
 from meanfield.model.datasets import DATASETS, find_data, standardise, table_splits
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
@@ -21,7 +22,8 @@ def _images(n_train=60, n_test=40, shape=(4, 3)):
 
 @pytest.fixture
 def data(tmp_path, monkeypatch):
-    """Folder of small made-up files that $MEANFIELD_DATA points to, and the arrays of all of them."""
+    """Folder of small made-up files that $MEANFIELD_DATA points to, as if none were published, and their arrays."""
+    monkeypatch.setattr(downloads, "PUBLISHED", {})
     arrays = _images()
     for name in ("mnist", "fashion_mnist", "cifar10", "cifar10_subset"):
         np.savez(tmp_path / f"{name}.npz", **arrays)
@@ -158,11 +160,11 @@ def test_without_a_folder_the_error_says_what_to_set(monkeypatch, setting):
     if setting is not None:
         monkeypatch.setenv("MEANFIELD_DATA", setting)
     with pytest.raises(FileNotFoundError) as caught:
-        load_dataset("fashion-mnist")
+        load_dataset("cifar10-subset")
     assert str(caught.value) == (
-        "data set 'fashion-mnist' is read from $MEANFIELD_DATA/fashion_mnist.npz "
+        "data set 'cifar10-subset' is read from $MEANFIELD_DATA/cifar10_subset.npz "
         "with the arrays x_train, y_train, x_test, y_test, but MEANFIELD_DATA is not set: "
-        "set it to the folder of fashion_mnist.npz"
+        "set it to the folder of cifar10_subset.npz"
     )
 
 

@@ -9,12 +9,18 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from meanfield import Empirical, IsotropicGaussians, Law, Network, TeacherStudent
+from meanfield import AnisotropicGaussians, Empirical, IsotropicGaussians, Law, Network, TeacherStudent
 from meanfield.model.laws import check_law, checked_sample
 
 TEACHER = Network.init((4, 6, 2), activation="tanh", std=1.0, rng=0)
 ROWS = Empirical(np.arange(21.0).reshape(7, 3), np.arange(7))
-LAWS = [IsotropicGaussians(5, 0.4), TeacherStudent(TEACHER), TeacherStudent(TEACHER, noise=0.3), ROWS]
+LAWS = [
+    IsotropicGaussians(5, 0.4),
+    AnisotropicGaussians(5, 2, 0.4),
+    TeacherStudent(TEACHER),
+    TeacherStudent(TEACHER, noise=0.3),
+    ROWS,
+]
 
 
 @pytest.mark.parametrize("law", LAWS, ids=repr)
@@ -99,6 +105,72 @@ def test_isotropic_gaussians_keep_their_parameters():
 def test_isotropic_gaussians_refuse(dim, delta, error, match):
     with pytest.raises(error, match=match):
         IsotropicGaussians(dim, delta)
+
+
+# --- anisotropic Gaussians --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_informative", [1, 4, 6])
+def test_anisotropic_gaussians_have_their_variances(n_informative):
+    n, dim, delta = 20_000, 6, 0.3
+    x, y = AnisotropicGaussians(dim, n_informative, delta).sample(n, np.random.default_rng(3))
+    assert set(np.unique(y)) == {-1.0, 1.0}
+    assert abs(y.mean()) <= 4 / np.sqrt(n)
+    for label in (-1, 1):
+        z = x[y[:, 0] == label]
+        z[:, :n_informative] /= 1 + label * delta
+        assert all(stats.kstest(column, stats.norm.cdf).pvalue > 1e-3 for column in z.T)
+        covariance = z.T @ z / len(z)
+        assert (np.abs(covariance - np.eye(dim)) <= 4 * np.sqrt((1 + np.eye(dim)) / len(z))).all()
+
+
+def test_anisotropic_gaussians_of_another_number_of_informative_inputs_fail_the_same_test():
+    x, y = AnisotropicGaussians(6, 4, 0.3).sample(20_000, np.random.default_rng(3))
+    of_one_class = x[y[:, 0] == 1]
+    assert stats.kstest(of_one_class[:, 3], stats.norm.cdf).pvalue < 1e-6
+    assert stats.kstest(of_one_class[:, 4] / 1.3, stats.norm.cdf).pvalue < 1e-6
+
+
+def test_isotropic_gaussians_are_the_anisotropic_ones_of_informative_inputs_alone():
+    (x, y), (again, labels) = (
+        law.sample(50, 1) for law in (IsotropicGaussians(6, 0.3), AnisotropicGaussians(6, 6, 0.3))
+    )
+    assert np.array_equal(x, again)
+    assert np.array_equal(y, labels)
+    assert IsotropicGaussians(6, 0.3).n_informative == 6
+    assert IsotropicGaussians(6, 0.3) != AnisotropicGaussians(6, 6, 0.3)
+
+
+def test_anisotropic_gaussians_keep_their_parameters():
+    law = AnisotropicGaussians(np.int64(5), np.int32(2), np.float64(0.4))
+    assert law == AnisotropicGaussians(dim=5, n_informative=2, delta=0.4)
+    assert hash(law) == hash(AnisotropicGaussians(5, 2, 0.4))
+    assert repr(law) == "AnisotropicGaussians(dim=5, n_informative=2, delta=0.4)"
+    assert (law.dim, law.n_informative, law.n_outputs) == (5, 2, 1)
+
+
+@pytest.mark.parametrize("law", [IsotropicGaussians(5, 0.4), AnisotropicGaussians(5, 2, 0.4)], ids=repr)
+def test_gaussians_can_be_copied_and_changed(law):
+    assert pickle.loads(pickle.dumps(law)) == law
+    changed = dataclasses.replace(law, delta=0.5)
+    assert (changed.delta, changed.n_informative) == (0.5, law.n_informative)
+    assert dataclasses.replace(changed, delta=0.4) == law
+
+
+@pytest.mark.parametrize(
+    ("n_informative", "delta", "error", "match"),
+    [
+        (0, 0.5, ValueError, r"n_informative must be in 1\.\.4, got 0"),
+        (5, 0.5, ValueError, r"n_informative must be in 1\.\.4, got 5"),
+        (2.0, 0.5, TypeError, "n_informative must be an integer, got 2.0"),
+        (True, 0.5, TypeError, "n_informative must be an integer, got True"),
+        (2, 1.0, ValueError, r"delta must lie in \[0, 1\), got 1.0"),
+        (2, -0.1, ValueError, "delta must be finite and not negative, got -0.1"),
+    ],
+)
+def test_anisotropic_gaussians_refuse(n_informative, delta, error, match):
+    with pytest.raises(error, match=match):
+        AnisotropicGaussians(4, n_informative, delta)
 
 
 # --- teacher and student ----------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from meanfield.model import network as network_module
 from meanfield.model import risk as risk_module
 from meanfield.model.activations import PiecewiseLinear
 from meanfield.model.gaussian import GaussianPair, first_layer, pair_overlap
-from meanfield.model.laws import Empirical, IsotropicGaussians, TeacherStudent
+from meanfield.model.laws import AnisotropicGaussians, Empirical, IsotropicGaussians, TeacherStudent
 from meanfield.model.losses import LOSSES, check_loss, per_sample_loss
 from meanfield.model.moments import feature_moments, output_layer
 from meanfield.model.network import Network
@@ -23,6 +23,7 @@ from meanfield.model.risk import Estimate, check_fit, classification_error, risk
 SLOPED = PiecewiseLinear([(-1.0, 2.0), (0.0, 0.5), (0.7, 0.5)], left_slope=-0.6, right_slope=1.3)
 FAMILIES = ("erf", "quadratic", "relu", "linear", "truncated-relu", SLOPED)
 ISOTROPIC = IsotropicGaussians(5, 0.6)
+ANISOTROPIC = AnisotropicGaussians(5, 2, 0.6)
 
 
 def network_of(widths, activation, *, scaling="mean-field", biases=False, seed=0, dtype=np.float64):
@@ -48,11 +49,42 @@ def assert_within_four_errors(network, law, *, rng):
 
 
 @pytest.mark.parametrize("activation", FAMILIES, ids=str)
+@pytest.mark.parametrize("law", [ISOTROPIC, ANISOTROPIC], ids=["isotropic", "anisotropic"])
 @pytest.mark.parametrize("scaling", ["mean-field", "standard"])
 @pytest.mark.parametrize("biases", [False, True])
-def test_isotropic_gaussians_against_monte_carlo(activation, scaling, biases):
+def test_two_gaussians_against_monte_carlo(activation, law, scaling, biases):
     network = network_of((5, 7, 1), activation, scaling=scaling, biases=biases)
-    assert_within_four_errors(network, ISOTROPIC, rng=1)
+    assert_within_four_errors(network, law, rng=1)
+
+
+@pytest.mark.parametrize("activation", FAMILIES, ids=str)
+def test_isotropic_gaussians_have_the_risk_of_the_anisotropic_ones_of_informative_inputs_alone(activation):
+    network = network_of((5, 7, 1), activation, biases=True)
+    assert risk(network, ISOTROPIC) == risk(network, AnisotropicGaussians(5, 5, 0.6))
+    assert risk(network, ISOTROPIC).value != pytest.approx(risk(network, AnisotropicGaussians(5, 4, 0.6)).value)
+
+
+def test_anisotropic_risks_written_out():
+    """Linear neurons have no correlation with the label; quadratic ones half the difference of their variances."""
+    w, a = np.array([[0.3, -1.2, 0.7, 0.4, 0.9]]), 0.8
+    low, high = (np.sum(w**2 * np.array([s, s, 1, 1, 1]) ** 2) for s in (0.4, 1.6))
+    linear, quadratic = (
+        Network([w, np.array([[a]])], activation=activation, scaling="standard")
+        for activation in ("linear", "quadratic")
+    )
+    assert risk(linear, ANISOTROPIC).value == pytest.approx(1 + a**2 * (low + high) / 2, rel=1e-14)
+    by_hand = 1 - a * (high - low) + 3 * a**2 * (low**2 + high**2) / 2
+    assert risk(quadratic, ANISOTROPIC).value == pytest.approx(by_hand, rel=1e-14)
+
+
+@pytest.mark.parametrize("activation", [activation for activation in FAMILIES if activation != "linear"], ids=str)
+def test_neurons_that_see_no_informative_input_know_nothing_of_the_label(activation):
+    base = network_of((5, 7, 1), activation, biases=True)
+    blind = base.weights[0] * np.array([0, 0, 1, 1, 1])
+    network = Network([blind, base.weights[1]], base.biases, activation=activation, scaling="mean-field")
+    assert np.abs(feature_moments(network, ANISOTROPIC).correlation).max() == 0
+    assert risk(network, ANISOTROPIC).value > 1
+    assert np.abs(feature_moments(base, ANISOTROPIC).correlation).max() > 0.01
 
 
 @pytest.mark.parametrize(
