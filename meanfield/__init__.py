@@ -13,13 +13,17 @@ if TYPE_CHECKING:
     from meanfield.checks import DivergenceError, MeanfieldWarning
     from meanfield.dynamics.sgd import Recording, Trajectory, run_sgd
     from meanfield.landscape.dropout import dropout_change, dropout_curve, neuron_variance
+    from meanfield.landscape.dropout_bounds import dropout_bounds
+    from meanfield.landscape.permutations import dropout_quantiles
+    from meanfield.landscape.subsets import Subset, choose_subset, ladder_exponents, subset_ladder
     from meanfield.model.activations import PiecewiseLinear
     from meanfield.model.datasets import load_dataset, load_table
-    from meanfield.model.laws import Empirical, IsotropicGaussians, Law, TeacherStudent
+    from meanfield.model.laws import AnisotropicGaussians, Empirical, IsotropicGaussians, Law, TeacherStudent
     from meanfield.model.network import Network
     from meanfield.model.risk import Estimate, classification_error, risk
 
 __all__ = [
+    "AnisotropicGaussians",
     "DivergenceError",
     "Empirical",
     "Estimate",
@@ -29,25 +33,34 @@ __all__ = [
     "Network",
     "PiecewiseLinear",
     "Recording",
+    "Subset",
     "TeacherStudent",
     "Trajectory",
+    "choose_subset",
     "classification_error",
+    "dropout_bounds",
     "dropout_change",
     "dropout_curve",
+    "dropout_quantiles",
+    "ladder_exponents",
     "load_dataset",
     "load_table",
     "neuron_variance",
     "risk",
     "run_sgd",
+    "subset_ladder",
 ]
 
 _HOMES = {
     "checks": ("DivergenceError", "MeanfieldWarning"),
     "dynamics.sgd": ("Recording", "Trajectory", "run_sgd"),
     "landscape.dropout": ("dropout_change", "dropout_curve", "neuron_variance"),
+    "landscape.dropout_bounds": ("dropout_bounds",),
+    "landscape.permutations": ("dropout_quantiles",),
+    "landscape.subsets": ("Subset", "choose_subset", "ladder_exponents", "subset_ladder"),
     "model.activations": ("PiecewiseLinear",),
     "model.datasets": ("load_dataset", "load_table"),
-    "model.laws": ("Empirical", "IsotropicGaussians", "Law", "TeacherStudent"),
+    "model.laws": ("AnisotropicGaussians", "Empirical", "IsotropicGaussians", "Law", "TeacherStudent"),
     "model.network": ("Network",),
     "model.risk": ("Estimate", "classification_error", "risk"),
 }

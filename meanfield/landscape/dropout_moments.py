@@ -47,7 +47,18 @@ from meanfield.kernels.blas import single_threaded_blas
 from meanfield.kernels.threads import available_threads
 from meanfield.model.network import Network, row_chunks
 
-__all__ = ["NeuronMoments", "neuron_moments", "pair_strength", "std_over_subsets"]
+__all__ = [
+    "NeuronMoments",
+    "in_order",
+    "low_rank_factors",
+    "neuron_moments",
+    "pair_rows",
+    "pair_strength",
+    "pair_table",
+    "scaled_readout",
+    "std_over_subsets",
+    "strip_entries",
+]
 
 # Rows of the Gram matrix formed at a time. Each strip repeats the forward pass of all neurons from its first
 # one on, at d / STRIP of the cost of its products.
@@ -96,10 +107,10 @@ def neuron_moments(network: Network, x: Array, y: Array) -> NeuronMoments:
 
     Memory is that of a forward pass, one chunk of samples a thread.
     """
-    readout = _readout(network)
+    readout = scaled_readout(network)
     work = partial(_chunk_sums, network, readout, x, y)
     with single_threaded_blas():
-        chunks = list(_in_order(work, row_chunks(len(x))))
+        chunks = list(in_order(work, row_chunks(len(x))))
     squares, cross, with_level = (
         np.sum([getattr(chunk, name) for chunk in chunks], axis=0) / len(x)
         for name in ("squares", "cross", "with_level")
@@ -129,10 +140,36 @@ def pair_strength(network: Network, x: Array, moments: NeuronMoments) -> float:
     n_neurons = moments.gamma.size
     if n_neurons <= 3:
         return 0.0
-    left, right = _low_rank_factors(_readout(network), moments)
-    work = partial(_strip_strength, network, x, moments.level, left, right)
+    total = -moments.diagonal.sum() / (2 * n_neurons - 2)
+    v = -(moments.diagonal + total) / (n_neurons - 2)
+    work = partial(_strip_strength, network, x, moments.level, *low_rank_factors(scaled_readout(network), moments, v))
     with single_threaded_blas():
-        return sum(_in_order(work, range(0, n_neurons, STRIP)))
+        return sum(in_order(work, range(0, n_neurons, STRIP)))
+
+
+def pair_table(network: Network, x: Array, moments: NeuronMoments) -> Array:
+    """Return M (N, N) on the samples x (n, d) of ``moments``, O(N^2 n) for half a symmetric matrix."""
+    n_neurons = moments.gamma.size
+    factors = low_rank_factors(scaled_readout(network), moments, np.zeros(n_neurons))
+    work = partial(strip_entries, network, x, moments.level, *factors)
+    table, starts = np.empty((n_neurons, n_neurons)), range(0, n_neurons, STRIP)
+    with single_threaded_blas():
+        for start, entries in zip(starts, in_order(work, starts), strict=True):
+            strip = slice(start, start + STRIP)
+            table[strip, start:] = entries
+            table[start:, strip] = entries.T
+    return table
+
+
+def pair_rows(network: Network, x: Array, moments: NeuronMoments, neurons: NDArray[np.intp]) -> Array:
+    """Return the rows of M of some ``neurons`` (k,), (k, N), from one more pass over the samples x of ``moments``."""
+    readout = scaled_readout(network)
+    left, right = low_rank_factors(readout, moments, np.zeros(moments.gamma.size))
+    work = partial(_gram_rows, network, x, moments.level, neurons)
+    with single_threaded_blas():
+        entries = np.sum(list(in_order(work, row_chunks(len(x)))), axis=0, dtype=np.float64) / len(x)
+        entries *= readout.weights[:, neurons].T @ readout.weights
+        return entries + left[:, neurons].T @ right
 
 
 def std_over_subsets(moments: NeuronMoments, strength: float, n_kept: int) -> float:
@@ -145,7 +182,8 @@ def std_over_subsets(moments: NeuronMoments, strength: float, n_kept: int) -> fl
     return float(np.sqrt(single * (alpha**2).sum() + 2 / m**4 * pairs * strength))
 
 
-def _readout(network: Network) -> _Readout:
+def scaled_readout(network: Network) -> _Readout:
+    """Return the output weights in the convention of the moments."""
     weights = network.weights[1].astype(np.float64) * (network.widths[1] * network.factor(1))
     return _Readout(weights, weights - weights.mean(axis=1, keepdims=True))
 
@@ -190,16 +228,13 @@ def _with_neurons(readout: _Readout, cross: Array, with_level: Array) -> Array:
     return (readout.weights * cross + readout.deviations * with_level[:, np.newaxis]).sum(axis=0)
 
 
-def _low_rank_factors(readout: _Readout, moments: NeuronMoments) -> tuple[Array, Array]:
-    """Return left, right (2C + 2, N) with B_ij = (a_i . a_j) E[h'_i h'_j] + left_i . right_j for i != j.
+def low_rank_factors(readout: _Readout, moments: NeuronMoments, offset: Array) -> tuple[Array, Array]:
+    """Return left, right (2C + 2, N): M_ij - v_i - v_j = (a_i . a_j) E[h'_i h'_j] + left_i . right_j, v = ``offset``.
 
     They hold the terms in E[level h'_i] and E[level^2], the centring of g over neurons, and v_i + v_j.
     """
-    n_neurons = moments.gamma.size
-    total = -moments.diagonal.sum() / (2 * n_neurons - 2)
-    v = -(moments.diagonal + total) / (n_neurons - 2)
-    shift = moments.common - moments.common.mean() / 2 + v
-    ones = np.ones(n_neurons)
+    shift = moments.common - moments.common.mean() / 2 + offset
+    ones = np.ones(shift.size)
     left = np.vstack([moments.tilt, readout.deviations, -shift, ones])
     right = np.vstack([readout.deviations, moments.tilt, ones, -shift])
     return left, right
@@ -207,15 +242,19 @@ def _low_rank_factors(readout: _Readout, moments: NeuronMoments) -> tuple[Array,
 
 def _strip_strength(network: Network, x: Array, level: Array, left: Array, right: Array, start: int) -> float:
     """Return the part of S in one strip of rows, from the diagonal on, and in the same columns below it."""
-    strip = slice(start, start + STRIP)
-    weights = _readout(network).weights[:, start:]
-    entries = _feature_gram(network, x, level, start)
-    height = len(entries)
-    entries *= weights[:, :height].T @ weights
-    entries += left[:, strip].T @ right[:, start:]
+    entries = strip_entries(network, x, level, left, right, start)
     np.fill_diagonal(entries, 0.0)
-    square = entries[:, :height]
+    square = entries[:, : len(entries)]
     return float(2 * np.vdot(entries, entries) - np.vdot(square, square))
+
+
+def strip_entries(network: Network, x: Array, level: Array, left: Array, right: Array, start: int) -> Array:
+    """Return (a_i . a_j) E[h'_i h'_j] + left_i . right_j for `STRIP` rows i and all j from neuron ``start`` on."""
+    weights = scaled_readout(network).weights[:, start:]
+    entries = _feature_gram(network, x, level, start)
+    entries *= weights[:, : len(entries)].T @ weights
+    entries += left[:, start : start + STRIP].T @ right[:, start:]
+    return entries
 
 
 def _feature_gram(network: Network, x: Array, level: Array, start: int) -> Array:
@@ -231,7 +270,14 @@ def _feature_gram(network: Network, x: Array, level: Array, start: int) -> Array
     return gram
 
 
-def _in_order(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+def _gram_rows(network: Network, x: Array, level: Array, neurons: NDArray[np.intp], rows: slice) -> Array:
+    """Return the sum of h'_i h'_j over one chunk of samples for some i and all j."""
+    features = network.features(x[rows], 1)
+    features -= level[rows, np.newaxis]
+    return features[:, neurons].T @ features
+
+
+def in_order(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """Yield ``work(item)`` in the order of the items, several of them worked on at a time."""
     with ThreadPoolExecutor(min(available_threads(), MAX_THREADS)) as pool:
         yield from pool.map(work, items)

@@ -37,7 +37,7 @@ from meanfield.plots.style import (
 )
 from meanfield.theory.scaling import finite_population_factor
 
-__all__ = ["change_against_kept", "change_at_half", "neuron_variance_against_width", "over_time"]
+__all__ = ["change_against_kept", "change_at_half", "check_columns", "neuron_variance_against_width", "over_time"]
 
 Style = dict[str, Any]
 Titles = Mapping[str, str]
@@ -249,7 +249,7 @@ def _limit_of(name: str, limits: Mapping[str, float]) -> float:
 def _checked(frame_name: str, frame: pd.DataFrame, numbers: Sequence[str], each: Sequence[str] = ()) -> pd.DataFrame:
     """Return ``frame`` if it has its columns and one row a data set, scaling, width, seed and ``each``."""
     keys = ["data", "scaling", "n_neurons", "seed", *each]
-    _check_columns(frame_name, frame, [*dict.fromkeys([*keys, *numbers])], ["n_neurons", *numbers])
+    check_columns(frame_name, frame, [*dict.fromkeys([*keys, *numbers])], ["n_neurons", *numbers])
     for scaling in frame["scaling"].unique():
         check_choice("scaling", scaling, SCALINGS)
     if frame.duplicated(keys).any():
@@ -259,7 +259,8 @@ def _checked(frame_name: str, frame: pd.DataFrame, numbers: Sequence[str], each:
     return frame
 
 
-def _check_columns(frame_name: str, frame: pd.DataFrame, needed: Sequence[str], numbers: Sequence[str]) -> None:
+def check_columns(frame_name: str, frame: pd.DataFrame, needed: Sequence[str], numbers: Sequence[str]) -> None:
+    """Raise unless ``frame`` has rows and the columns ``needed``, those of ``numbers`` numeric."""
     missing = [column for column in needed if column not in frame.columns]
     if missing:
         raise ValueError(f"{frame_name} lacks the columns {missing}: it needs {list(needed)}")

@@ -1,0 +1,63 @@
+"""How many neurons are kept: one number for every hidden layer, or a tuple with one a layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+
+from meanfield.model.network import Network
+
+__all__ = ["Counts", "Entry", "by_layer", "checked_entries", "hidden_widths"]
+
+Counts = tuple[int, ...]
+Entry = int | Counts
+
+
+def checked_entries(network: Network, n_kept: Any) -> list[Entry]:
+    """Return the entries of ``n_kept`` as ints or tuples of them, each within the widths of the hidden layers.
+
+    Raises
+    ------
+    TypeError : no sequence, or entries that are not integers
+    ValueError : no entries, an entry out of range or for another number of layers
+    """
+    if not isinstance(n_kept, Iterable):
+        raise TypeError(f"n_kept must be a sequence of integers, got {n_kept!r}: pass [{n_kept!r}]")
+    entries = [_checked_entry(network, entry) for entry in n_kept]
+    if not entries:
+        raise ValueError("n_kept must hold at least one entry, got none: pass e.g. [1]")
+    return entries
+
+
+def by_layer(network: Network, entry: Entry) -> Counts:
+    """Return the number of kept neurons of each hidden layer."""
+    return entry if isinstance(entry, tuple) else (entry,) * network.n_hidden
+
+
+def hidden_widths(network: Network) -> Entry:
+    """Return the number of neurons N, or the tuple of widths of several hidden layers."""
+    hidden = network.widths[1:-1]
+    return hidden if len(hidden) > 1 else hidden[0]
+
+
+def _checked_entry(network: Network, entry: Any) -> Entry:
+    hidden, a_number_each = network.widths[1:-1], isinstance(entry, tuple | list)
+    counts = tuple(entry) if a_number_each else (entry,) * len(hidden)
+    if len(counts) != len(hidden):
+        raise ValueError(
+            f"entries of n_kept must be integers or tuples of {len(hidden)}, one a hidden layer, got {entry}"
+        )
+    checked = tuple(_checked_count(m, n_neurons) for m, n_neurons in zip(counts, hidden, strict=True))
+    return checked if a_number_each else checked[0]
+
+
+def _checked_count(m: Any, n_neurons: int) -> int:
+    if isinstance(m, bool | np.bool_) or not isinstance(m, Integral):
+        raise TypeError(f"n_kept must hold integers or tuples of them, got {m!r} of type {type(m).__name__}")
+    count = int(m)
+    if not 1 <= count <= n_neurons:
+        raise ValueError(f"n_kept must lie in 1..n_neurons={n_neurons}, got {count}")
+    return count

@@ -1,0 +1,123 @@
+"""Figures that hold bounds on the loss change of dropout against what was measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from meanfield.plots.dropout import KEPT, check_columns
+from meanfield.plots.style import GUIDE, THEORY, add_legend, note_if_empty, panels, theme, width_styles
+
+__all__ = ["bounds_against_kept"]
+
+Style = dict[str, Any]
+
+MOST_PANELS = 3
+TITLES = {
+    "cantelli": "Cantelli, exact moments",
+    "exponential": "exponential tail",
+    "sup": "sup form",
+    "theorem": "form of the theorem, prefactor fitted",
+}
+LIMIT: Style = {**THEORY, "linewidth": 2.2, "zorder": 2}
+
+
+@theme()
+def bounds_against_kept(quantiles: pd.DataFrame, bounds: pd.DataFrame, limits: pd.DataFrame | None = None) -> Figure:
+    """Draw measured quantiles of the loss change against the bounds on them, a column of panels a bound.
+
+    Points are quantiles with their intervals, the same in every panel; a thin line in a width's colour is the
+    bound at that width, the thick line its limit at N = infinity, which no width enters. Panels share their
+    vertical axis, so that a vacuous bound is seen to be one. Values that are not positive (m = N) or NaN
+    (undefined) are left out, and so is a bound without others.
+
+    Parameters
+    ----------
+    quantiles : columns n_neurons, n_kept, quantile, low, high: of level 1 - delta, with its interval; one row a
+        width and kept number
+    bounds : columns n_neurons, n_kept, bound, value, delta; one row a width, kept number and bound, one delta
+    limits : columns n_kept, bound, value; one row a kept number and bound
+
+    Raises
+    ------
+    ValueError : a frame is empty, lacks or repeats something; several delta; no bound, or more than three
+    TypeError : a column that must hold numbers does not
+
+    See Also
+    --------
+    meanfield.dropout_bounds, meanfield.theory.bounds.limit_bounds : compute the two kinds of lines.
+    """
+    _check_rows("quantiles", quantiles, ["n_neurons", "n_kept"], ["quantile", "low", "high"])
+    _check_rows("bounds", bounds, ["n_neurons", "n_kept", "bound"], ["value", "delta"])
+    if limits is not None:
+        _check_rows("limits", limits, ["n_kept", "bound"], ["value"])
+    drawn, level = _drawable(bounds), 100 * (1 - _only_delta(bounds))
+    label = f"loss change, $L_A-L$:\n{level:.6g}% quantile and bound"
+    names = list(drawn["bound"].unique())
+    styles = width_styles([*quantiles["n_neurons"], *drawn["n_neurons"]])
+    figure, axes = panels([TITLES.get(name, name) for name in names], KEPT, [label])
+    for name, panel in zip(names, axes[0], strict=True):
+        _draw_quantiles(panel, quantiles, styles)
+        _draw_bounds(panel, drawn[drawn["bound"] == name], styles)
+        if limits is not None:
+            _draw_limit(panel, limits[limits["bound"] == name])
+        note_if_empty(panel)
+    _share_range(figure)
+    add_legend(figure)
+    return figure
+
+
+def _draw_quantiles(panel: Axes, quantiles: pd.DataFrame, styles: dict[int, Style]) -> None:
+    for n_neurons, style in styles.items():
+        rows = quantiles[(quantiles["n_neurons"] == n_neurons) & (quantiles["quantile"] > 0)].sort_values("n_kept")
+        bars = [rows["quantile"] - rows["low"], rows["high"] - rows["quantile"]]
+        look = {"linestyle": "none", "marker": "o", "markeredgewidth": 0, "elinewidth": 0.9, **style}
+        panel.errorbar(rows["n_kept"], rows["quantile"], yerr=bars, **look)
+
+
+def _draw_bounds(panel: Axes, bounds: pd.DataFrame, styles: dict[int, Style]) -> None:
+    panel.plot([], [], label="bound at $N$", **GUIDE)
+    for n_neurons, rows in bounds.sort_values("n_kept").groupby("n_neurons"):
+        color = styles[int(str(n_neurons))]["color"]
+        panel.plot(rows["n_kept"], rows["value"], color=color, linewidth=0.7, zorder=3)
+
+
+def _draw_limit(panel: Axes, limits: pd.DataFrame) -> None:
+    rows = _positive(limits).sort_values("n_kept")
+    if len(rows):
+        panel.plot(rows["n_kept"], rows["value"], label=r"bound at $N\to\infty$", **LIMIT)
+
+
+def _share_range(figure: Figure) -> None:
+    low, high = np.transpose([panel.get_ylim() for panel in figure.axes])
+    for panel in figure.axes:
+        panel.set_ylim(low.min(), high.max())
+
+
+def _positive(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows[np.isfinite(rows["value"]) & (rows["value"] > 0)]
+
+
+def _drawable(bounds: pd.DataFrame) -> pd.DataFrame:
+    rows = _positive(bounds)
+    n_bounds = rows["bound"].nunique()
+    if not 1 <= n_bounds <= MOST_PANELS:
+        raise ValueError(f"bounds must hold positive values of 1 to {MOST_PANELS} bounds, got {n_bounds}: select some")
+    return rows
+
+
+def _only_delta(bounds: pd.DataFrame) -> float:
+    if bounds["delta"].nunique() != 1:
+        raise ValueError(f"bounds must have one delta, got {sorted(bounds['delta'].unique().tolist())}: select one")
+    return float(bounds["delta"].iloc[0])
+
+
+def _check_rows(name: str, frame: pd.DataFrame, keys: list[str], numbers: list[str]) -> None:
+    check_columns(name, frame, [*keys, *numbers], [*(key for key in keys if key != "bound"), *numbers])
+    if frame.duplicated(keys).any():
+        repeated = frame.loc[frame.duplicated(keys), keys].iloc[0].map(str).to_dict()
+        raise ValueError(f"{name} has more than one row for {repeated}: select one network first")

@@ -1,0 +1,176 @@
+"""The figure shows the frames' quantiles, every width's bound and the limit, and says what it cannot draw."""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_hex
+from matplotlib.text import Text
+
+from meanfield.plots import bounds as module
+from meanfield.plots.bounds import bounds_against_kept
+from meanfield.plots.style import width_styles
+
+WIDTHS = (16, 64, 256)
+BOUNDS = {"cantelli": 2.0, "exponential": 20.0, "sup": 3000.0}
+N_KEPT = 2 ** np.arange(9)
+
+
+def grid() -> pd.DataFrame:
+    rows = pd.DataFrame([(n, m) for n in WIDTHS for m in N_KEPT if m <= n], columns=["n_neurons", "n_kept"])
+    return rows.assign(change=(rows["n_neurons"] - rows["n_kept"]) / (rows["n_kept"] * (rows["n_neurons"] - 1)))
+
+
+def quantiles_frame() -> pd.DataFrame:
+    change = grid().pop("change")
+    return grid().assign(quantile=change, low=0.9 * change, high=1.2 * change)
+
+
+def bounds_frame(names=tuple(BOUNDS)) -> pd.DataFrame:
+    return pd.concat([grid().assign(bound=name, value=BOUNDS[name] * grid()["change"], delta=0.05) for name in names])
+
+
+def limits_frame() -> pd.DataFrame:
+    rows = pd.DataFrame({"n_kept": N_KEPT})
+    return pd.concat([rows.assign(bound=name, value=height / N_KEPT) for name, height in BOUNDS.items()])
+
+
+def below(frame: pd.DataFrame, n_neurons: int) -> pd.DataFrame:
+    """The rows of one width with m < N, where nothing is zero."""
+    return frame[(frame["n_neurons"] == n_neurons) & (frame["n_kept"] < n_neurons)]
+
+
+def figure_of(**frames):
+    return bounds_against_kept(**{"quantiles": quantiles_frame(), "bounds": bounds_frame(), **frames})
+
+
+def test_one_panel_of_85_mm_a_bound_with_one_vertical_range():
+    figure = figure_of(limits=limits_frame())
+    assert figure.get_figwidth() * 25.4 == pytest.approx(85 * 3)
+    assert [panel.get_title() for panel in figure.axes] == [module.TITLES[name] for name in BOUNDS]
+    assert len({panel.get_ylim() for panel in figure.axes}) == 1
+    low, high = figure.axes[0].get_ylim()
+    assert low < quantiles_frame().query("low > 0")["low"].min()
+    assert high > 3000
+
+
+def test_points_are_the_positive_quantiles_with_their_intervals():
+    for panel in figure_of().axes:
+        assert [container.get_label() for container in panel.containers] == [f"$N={n}$" for n in WIDTHS]
+        for container, n_neurons in zip(panel.containers, WIDTHS, strict=True):
+            rows = below(quantiles_frame(), n_neurons)
+            line, _, (bars,) = container.lines
+            np.testing.assert_allclose(np.column_stack(line.get_data(orig=False)), rows[["n_kept", "quantile"]])
+            ends = np.array([segment[:, 1] for segment in bars.get_segments()])
+            np.testing.assert_allclose(ends, rows[["low", "high"]])
+
+
+def test_thin_lines_are_the_bounds_in_the_colours_of_their_widths():
+    for panel, name in zip(figure_of().axes, BOUNDS, strict=True):
+        thin = {line.get_color(): line for line in panel.lines if line.get_linewidth() == 0.7}
+        for n_neurons, style in width_styles(WIDTHS).items():
+            rows = below(bounds_frame((name,)), n_neurons)
+            np.testing.assert_allclose(np.column_stack(thin[style["color"]].get_data()), rows[["n_kept", "value"]])
+
+
+def test_the_thick_line_is_the_limit():
+    for panel, name in zip(figure_of(limits=limits_frame()).axes, BOUNDS, strict=True):
+        (thick,) = (line for line in panel.lines if "infty" in line.get_label())
+        assert thick.get_linewidth() > 2
+        assert to_hex(thick.get_color()) == "#000000"
+        np.testing.assert_allclose(np.column_stack(thick.get_data()), np.column_stack([N_KEPT, BOUNDS[name] / N_KEPT]))
+
+
+def test_a_bound_may_have_no_limit():
+    figure = figure_of(limits=limits_frame().query("bound != 'sup'"))
+    thick = [[line for line in panel.lines if "infty" in line.get_label()] for panel in figure.axes]
+    assert [len(lines) for lines in thick] == [1, 1, 0]
+
+
+def test_the_label_says_which_quantile():
+    figure = figure_of(bounds=bounds_frame().assign(delta=0.002))
+    assert figure.axes[0].get_ylabel() == "loss change, $L_A-L$:\n99.8% quantile and bound"
+    assert figure.axes[0].get_xlabel() == "neurons kept, $m$"
+
+
+def test_an_undefined_bound_is_left_out():
+    frame = bounds_frame()
+    undefined = frame.assign(value=frame["value"].mask(frame["bound"] == "sup"))
+    assert [panel.get_title() for panel in figure_of(bounds=undefined).axes] == [
+        "Cantelli, exact moments",
+        "exponential tail",
+    ]
+
+
+def test_nothing_is_clipped_too_small_or_left_behind():
+    settings = dict(matplotlib.rcParams)
+    for names in (tuple(BOUNDS), ("cantelli",)):
+        figure = figure_of(bounds=bounds_frame(names), limits=limits_frame())
+        figure.savefig(BytesIO(), format="png")
+        page, content = figure.bbox_inches, figure.get_tightbbox()
+        assert content.x0 >= 0
+        assert content.y0 >= 0
+        assert content.x1 <= page.x1
+        assert content.y1 <= page.y1
+        written = [text for text in figure.findobj(Text) if text.get_text()]
+        assert min(text.get_fontsize() for text in written) >= 7
+    assert dict(matplotlib.rcParams) == settings
+    assert plt.get_fignums() == []
+
+
+def test_the_legend_names_points_lines_and_limit_once():
+    (legend,) = figure_of(limits=limits_frame()).legends
+    labels = [text.get_text() for text in legend.get_texts()]
+    assert labels == [*(f"$N={n}$" for n in WIDTHS), "bound at $N$", r"bound at $N\to\infty$"]
+
+
+@pytest.mark.parametrize("name", ["quantiles", "bounds", "limits"])
+class TestErrors:
+    @staticmethod
+    def frame(name):
+        return {"quantiles": quantiles_frame, "bounds": bounds_frame, "limits": limits_frame}[name]()
+
+    def test_missing_columns(self, name):
+        with pytest.raises(ValueError, match=rf"{name} lacks the columns \['n_kept'\]: it needs"):
+            figure_of(**{name: self.frame(name).drop(columns="n_kept")})
+
+    def test_no_rows(self, name):
+        with pytest.raises(ValueError, match=f"{name} has no rows: there is nothing to draw"):
+            figure_of(**{name: self.frame(name).iloc[:0]})
+
+    def test_words_where_numbers_belong(self, name):
+        with pytest.raises(TypeError, match=rf"{name}\['n_kept'\] must hold numbers, got dtype"):
+            figure_of(**{name: self.frame(name).astype({"n_kept": str})})
+
+    def test_repeated_rows(self, name):
+        frame = self.frame(name)
+        with pytest.raises(
+            ValueError, match=rf"{name} has more than one row for .*'n_kept': '1'.*: select one network"
+        ):
+            figure_of(**{name: pd.concat([frame, frame.iloc[:1]])})
+
+
+def test_several_delta():
+    with pytest.raises(ValueError, match=r"bounds must have one delta, got \[0\.01, 0\.05\]: select one"):
+        figure_of(bounds=bounds_frame().assign(delta=lambda rows: np.where(rows["n_kept"] > 3, 0.05, 0.01)))
+
+
+@pytest.mark.parametrize(("value", "got"), [(np.nan, 0), (0.0, 0)])
+def test_nothing_to_draw(value, got):
+    with pytest.raises(ValueError, match=f"positive values of 1 to 3 bounds, got {got}: select some"):
+        figure_of(bounds=bounds_frame().assign(value=value))
+
+
+def test_more_than_three_bounds():
+    more = pd.concat([bounds_frame(), bounds_frame(("sup",)).assign(bound="theorem")])
+    with pytest.raises(ValueError, match="positive values of 1 to 3 bounds, got 4: select some"):
+        figure_of(bounds=more)
+
+
+def test_public_names_exist():
+    assert all(hasattr(module, name) for name in module.__all__)

@@ -1,0 +1,149 @@
+"""One prefactor, fitted at one width: quantiles that obey the form pass at all others, those that do not fail."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from meanfield.theory import prefactor
+from meanfield.theory.prefactor import check_prefactor, fit_prefactor, theorem_form
+
+OF = {"step_size": 1e-3, "n_parameters": 33}
+WIDTHS = (64, 256, 1024, 4096)
+FITTED_AT = 256
+
+
+def quantiles(growth=0.0, noise=0.0, rng=None):
+    """Quantiles 3 form(m, N) (N/256)^growth with standard error ``noise`` and 95% intervals, relative."""
+    rows = pd.DataFrame([(n, m) for n in WIDTHS for m in 2 ** np.arange(13) if m <= n], columns=["n_neurons", "n_kept"])
+    form = theorem_form(rows["n_kept"], rows["n_neurons"], **OF)
+    true = 3 * form * (rows["n_neurons"] / FITTED_AT) ** growth
+    error = noise * (0 if rng is None else rng.standard_normal(len(rows)))
+    quantile = true * (1 + error)
+    return rows.assign(quantile=quantile, low=quantile - 1.96 * noise * true, high=quantile + 1.96 * noise * true)
+
+
+def test_form_in_numbers():
+    z = math.sqrt(math.log(20))
+    noise = math.sqrt(1e-3) * (math.sqrt(33 + math.log(256)) + z)
+    assert theorem_form(64, 256, **OF) == pytest.approx((math.sqrt(math.log(64)) + z) / 8 + noise, rel=1e-14)
+    assert theorem_form(1, 256, **OF, delta=0.5) < theorem_form(1, 256, **OF, delta=0.05)
+
+
+def test_form_falls_with_m_and_rises_with_all_else():
+    m = np.arange(4, 500)
+    assert (np.diff(theorem_form(m, 500, **OF)) < 0).all()
+    base = theorem_form(16, 256, **OF)
+    assert theorem_form(16, 512, **OF) > base
+    assert theorem_form(16, 256, step_size=2e-3, n_parameters=33) > base
+    assert theorem_form(16, 256, step_size=1e-3, n_parameters=34) > base
+
+
+def test_the_fit_is_the_least_prefactor_that_holds_at_its_width():
+    measured = quantiles(noise=0.1, rng=np.random.default_rng(0))
+    fit = fit_prefactor(measured, FITTED_AT, **OF)
+    here = measured[(measured["n_neurons"] == FITTED_AT) & (measured["n_kept"] >= 4)]
+    slack = fit.bound(here["n_kept"], here["n_neurons"]) - here["high"]
+    assert slack.min() == pytest.approx(0, abs=1e-12)
+    assert here["n_kept"][slack.idxmin()] == fit.n_kept
+    assert (fit.n_neurons, fit.delta, fit.step_size, fit.n_parameters) == (FITTED_AT, 0.05, 1e-3, 33)
+
+
+def test_below_four_nothing_is_asked():
+    measured = quantiles()
+    few = measured["n_kept"] < 4
+    wild = measured.assign(**{name: measured[name].mask(few, 1e9) for name in ("quantile", "low", "high")})
+    fit = fit_prefactor(wild, FITTED_AT, **OF)
+    assert fit.prefactor == pytest.approx(3, rel=1e-12)
+    checked = check_prefactor(fit, wild)
+    assert checked["n_kept"].min() == 4
+    np.testing.assert_allclose(checked["ratio"], 1, rtol=1e-12)
+
+
+def test_the_other_widths_are_listed_with_their_bounds():
+    measured = quantiles(growth=-0.1)
+    fit = fit_prefactor(measured, FITTED_AT, **OF)
+    checked = check_prefactor(fit, measured)
+    assert list(checked.columns) == ["n_neurons", "n_kept", "quantile", "low", "high", "bound", "ratio", "fails"]
+    assert sorted(set(checked["n_neurons"])) == [64, 1024, 4096]
+    np.testing.assert_allclose(checked["ratio"], (checked["n_neurons"] / FITTED_AT) ** -0.1, rtol=1e-12)
+    # Falling with N, it is above the bound at the smaller width.
+    assert set(checked.loc[checked["fails"], "n_neurons"]) == {64}
+
+
+def fraction_failing(replicas):
+    return np.mean([check_prefactor(fit_prefactor(rows, FITTED_AT, **OF), rows)["fails"].mean() for rows in replicas])
+
+
+def test_quantiles_that_obey_the_form_pass():
+    rng = np.random.default_rng(1)
+    # At equality everywhere the most is failed that a true claim can: less than 2.5% of the rows.
+    assert fraction_failing(quantiles(noise=0.05, rng=rng) for _ in range(100)) < 0.025
+
+
+@pytest.mark.parametrize("growth", [0.1, 0.5])
+def test_quantiles_that_grow_with_width_fail_above(growth):
+    measured = quantiles(growth=growth, noise=0.01, rng=np.random.default_rng(2))
+    checked = check_prefactor(fit_prefactor(measured, FITTED_AT, **OF), measured)
+    assert checked.loc[checked["n_neurons"] > FITTED_AT, "fails"].all()
+    assert not checked.loc[checked["n_neurons"] < FITTED_AT, "fails"].any()
+
+
+def test_a_single_row_above_is_found():
+    measured = quantiles()
+    fit = fit_prefactor(measured, FITTED_AT, **OF)
+    row = measured.index[(measured["n_neurons"] == 1024) & (measured["n_kept"] == 32)][0]
+    measured.loc[row, ["quantile", "low", "high"]] *= 1.01
+    checked = check_prefactor(fit, measured)
+    failed = checked[checked["fails"]]
+    assert failed[["n_neurons", "n_kept"]].to_numpy().tolist() == [[1024, 32]]
+    assert failed["ratio"].item() == pytest.approx(1.01, rel=1e-12)
+
+
+class TestErrors:
+    def test_no_rows_at_the_width(self):
+        with pytest.raises(
+            ValueError, match=r"no rows with n_kept >= 4 at n_neurons=128, only at \[64, 256, 1024, 4096"
+        ):
+            fit_prefactor(quantiles(), 128, **OF)
+
+    def test_no_other_width(self):
+        measured = quantiles()
+        fit = fit_prefactor(measured, FITTED_AT, **OF)
+        with pytest.raises(ValueError, match="no width but 256, where the prefactor was fitted: add another"):
+            check_prefactor(fit, measured[measured["n_neurons"] == FITTED_AT])
+
+    def test_missing_columns(self):
+        with pytest.raises(ValueError, match=r"quantiles lacks the columns \['low', 'high'\]: it needs"):
+            fit_prefactor(quantiles().drop(columns=["low", "high"]), FITTED_AT, **OF)
+
+    @pytest.mark.parametrize(
+        "change", [{"quantile": math.nan}, {"high": math.inf}, {"low": -1.0}, {"high": 0.0}, {"low": 1e9}]
+    )
+    def test_quantiles_out_of_order(self, change):
+        with pytest.raises(ValueError, match=r"finite with 0 <= low <= quantile <= high, got \{'n_neurons': 64"):
+            fit_prefactor(quantiles().assign(**change), FITTED_AT, **OF)
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"step_size": 0.0}, "step_size must be positive and finite, got 0.0"),
+            ({"n_parameters": 0}, "n_parameters must be at least 1, got 0"),
+            ({"delta": 1.0}, "delta must lie between 0 and 1, got 1.0"),
+        ],
+    )
+    def test_parameters(self, change, message):
+        with pytest.raises(ValueError, match=message):
+            fit_prefactor(quantiles(), FITTED_AT, **{**OF, **change})
+
+    @pytest.mark.parametrize("n_kept", [0, 9, math.nan])
+    def test_kept_out_of_range(self, n_kept):
+        with pytest.raises(ValueError, match=rf"n_kept must lie in 1..n_neurons, got {n_kept} of 8"):
+            theorem_form(n_kept, 8, **OF)
+
+
+def test_public_names_exist():
+    assert all(hasattr(prefactor, name) for name in prefactor.__all__)
