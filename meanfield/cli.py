@@ -84,7 +84,7 @@ def run_dropout(
     runs = grid(
         data=_list(data),
         target=target,
-        widths=[_integer("widths", word) for word in _list(widths)],
+        widths=_integers("widths", widths),
         n_seeds=seeds,
         activation=activation,
         step_size=step_size,
@@ -95,8 +95,43 @@ def run_dropout(
     _say(run_study(STUDY, runs, output, root_seed=root_seed, n_workers=workers), output)
 
 
+@studies.command("dropout-regime")
+def run_dropout_regime(
+    widths: Annotated[
+        str, typer.Option(help="Numbers of neurons N, comma-separated; the largest is the reference.")
+    ] = "4,8,16,32,64,128,256,512,1024",
+    kept: Annotated[str, typer.Option(help="Kept numbers m of the reference, comma-separated.")] = "16,64,256",
+    seeds: Annotated[int, typer.Option(help="Replicas of each network.")] = 4,
+    horizon: Annotated[
+        float, typer.Option(help="Time T = steps x alpha; a quarter for step sizes and dimensions.")
+    ] = 20.0,
+    output: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results/dropout-regime"),
+    workers: Annotated[int | None, typer.Option(help="Processes.", show_default="one a CPU")] = None,
+    root_seed: Annotated[int, typer.Option(help="Seed that all replicas' seeds come from.")] = 0,
+) -> None:
+    """How tight is the theorem's bound? Within its assumptions: along the training, by T, step size and dimension.
+
+    Finished runs are kept in the output folder and not run again; Ctrl-C loses only the runs under way.
+    """
+    from meanfield.studies.dropout_regime import grid
+    from meanfield.studies.dropout_regime_report import STUDY
+    from meanfield.studies.report import run_study
+
+    runs = grid(
+        widths=_integers("widths", widths),
+        n_kept=_integers("kept", kept),
+        n_seeds=seeds,
+        horizon=horizon,
+    )
+    _say(run_study(STUDY, runs, output, root_seed=root_seed, n_workers=workers), output)
+
+
 def _list(words: str) -> list[str]:
     return [word.strip() for word in words.split(",") if word.strip()]
+
+
+def _integers(option: str, words: str) -> list[int]:
+    return [_integer(option, word) for word in _list(words)]
 
 
 def _integer(option: str, word: str) -> int:

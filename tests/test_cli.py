@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
+import matplotlib
 import numpy as np
 import pytest
 
@@ -33,21 +35,22 @@ def test_a_data_set_from_the_data_folder_and_a_users_file(tmp_path, monkeypatch)
     rng = np.random.default_rng(0)
     images = {f"x_{split}": rng.integers(0, 256, (150, 4, 4), dtype=np.uint8) for split in ("train", "test")}
     labels = {f"y_{split}": rng.integers(0, 10, 150) for split in ("train", "test")}
-    np.savez(tmp_path / "mnist.npz", **images, **labels)
+    np.savez(tmp_path / "cifar10_subset.npz", **images, **labels)
     np.savez(tmp_path / "mine.npz", x=rng.standard_normal((150, 3)), y=rng.standard_normal(150))
     monkeypatch.setenv("MEANFIELD_DATA", str(tmp_path))
-    data = f"mnist,{tmp_path / 'mine.npz'}"
+    data = f"cifar10-subset,{tmp_path / 'mine.npz'}"
     result = _meanfield("run", "dropout", "--data", data, *SMALL, "--output", tmp_path / "results")
     assert result.returncode == 0, result.stderr
-    assert "mnist: relu" in result.stdout
+    assert "cifar10-subset: relu" in result.stdout
     assert "mine.npz: relu" in result.stdout
+    assert "cifar-10" not in (result.stdout + result.stderr).lower()
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--data", "digit"], "error: unknown data set 'digit': did you mean 'digits'?"),
-        (["--data", "mnist"], "MEANFIELD_DATA is not set"),
+        (["--data", "cifar10-subset"], "MEANFIELD_DATA is not set"),
         (["--activation", "rellu"], "error: unknown activation 'rellu': did you mean 'relu'?"),
         (["--step-size", "-1"], "error: step size must be positive and finite, got -1"),
         (["--horizon", "0"], "error: horizon must be positive and finite, got 0"),
@@ -67,6 +70,31 @@ def test_bad_options_are_one_line_without_traceback(arguments, message, tmp_path
     assert len(result.stderr.strip().splitlines()) == 1
 
 
+def test_without_a_network_a_missing_data_set_is_one_line(tmp_path):
+    nobody_listens = "http://127.0.0.1:9"
+    environment = {name: value for name, value in os.environ.items() if name.lower() not in ("no_proxy", "all_proxy")}
+    environment |= dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), nobody_listens)
+    environment |= {"XDG_CACHE_HOME": str(tmp_path), "MPLCONFIGDIR": matplotlib.get_configdir()}
+    environment.pop("MEANFIELD_DATA", None)
+    output = tmp_path / "results"
+    result = _meanfield("run", "dropout", "--data", "mnist", *SMALL, "--output", output, environment=environment)
+    assert result.returncode == 2
+    assert "error: data set 'mnist' could not be fetched (https://ossci-datasets.s3" in result.stderr
+    assert "set MEANFIELD_DATA to a folder with mnist.npz" in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_a_file_that_is_not_the_data_set_it_is_named_after_is_one_line(tmp_path):
+    images = {f"x_{split}": np.arange(784 * 3, dtype=np.uint8).reshape(3, 28, 28) for split in ("train", "test")}
+    np.savez(tmp_path / "mnist.npz", **images, y_train=np.arange(3), y_test=np.arange(3))
+    environment, output = {**os.environ, "MEANFIELD_DATA": str(tmp_path)}, tmp_path / "results"
+    result = _meanfield("run", "dropout", "--data", "mnist", *SMALL, "--output", output, environment=environment)
+    assert result.returncode == 2
+    assert "mnist.npz' is not data set 'mnist': the md5 of train-images" in result.stderr
+    assert "must be 6bbc9ace898e44ae57da46a324031adb, got " in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
 def test_a_damaged_file_is_named(tmp_path):
     (tmp_path / "bad.npz").write_bytes(b"PK\x03\x04 nothing more")
     result = _meanfield("run", "dropout", "--data", tmp_path / "bad.npz", *SMALL, "--output", tmp_path / "results")
@@ -79,3 +107,31 @@ def test_help_names_every_option():
     text = _meanfield("run", "dropout", "--help").stdout
     for option in ("--data", "--widths", "--activation", "--step-size", "--horizon", "--seeds", "--dtype", "--output"):
         assert option in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--kept", "4,some"], "error: kept must be integers separated by commas, got 'some'"),
+        (["--widths", "16", "--kept", "16"], "error: kept must be in 1..15, got 16"),
+        (["--horizon", "0.1"], "error: horizon must be at least 0.25"),
+    ],
+)
+def test_bad_options_of_the_regime_are_one_line_without_traceback(arguments, message, tmp_path):
+    result = _meanfield("run", "dropout-regime", "--output", tmp_path, *arguments)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.long
+def test_the_regime_prints_table_and_verdict_and_a_second_call_runs_nothing(tmp_path):
+    small = ["--widths", "4,16,64", "--kept", "4,16", "--seeds", "2", "--horizon", "0.25", "--output", tmp_path]
+    first = _meanfield("run", "dropout-regime", *small)
+    assert first.returncode == 0, first.stderr
+    for expected in ("c_N settled from N", "against the dimension", "28 of 28 runs are finished (0 before, 28 now)"):
+        assert expected in first.stdout
+    assert (tmp_path / "figures" / "change-against-horizon.pdf").is_file()
+    second = _meanfield("run", "dropout-regime", *small)
+    assert "28 of 28 runs are finished (28 before, 0 now)" in second.stdout
+    assert second.stdout.split("\n\n")[0] == first.stdout.split("\n\n")[0]

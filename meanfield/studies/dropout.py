@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,12 +21,12 @@ import pandas as pd
 from meanfield.checks import check_choice, check_integer, check_positive
 from meanfield.dynamics.recording import Recording, log_spaced_steps
 from meanfield.dynamics.sgd import run_sgd
-from meanfield.landscape.dropout import dropout_curve
 from meanfield.model.activations import ACTIVATIONS
 from meanfield.model.datasets import DATASETS, TABLE_TYPES, find_data, standardise, table_splits
 from meanfield.model.laws import Empirical, IsotropicGaussians, Law
 from meanfield.model.network import Network
 from meanfield.model.risk import classification_error
+from meanfield.studies.evaluation import FixedSamples
 
 __all__ = ["SCALINGS", "SETTINGS", "DropoutRun", "Setting", "cost", "grid", "one_run"]
 
@@ -171,7 +170,7 @@ def one_run(run: DropoutRun, rng: np.random.Generator) -> dict[str, pd.DataFrame
     """
     for_weights, for_training, for_evaluation = rng.spawn(3)
     law = _training_law(run.data, run.target)
-    evaluation = _Evaluation(law, run.n_samples, int(for_evaluation.integers(2**62)))
+    evaluation = FixedSamples(law, run.n_samples, for_evaluation)
     controlled = run.scaling == "control"
     trajectory = run_sgd(
         initial_network(run, law, for_weights),
@@ -233,40 +232,6 @@ def _step_size(run: DropoutRun) -> float:
     """Alpha; in the control, alpha / N where output weights are trained, so that its outputs move as fast."""
     shared = run.scaling == "control" and setting_of(run.data).train_outer
     return run.step_size / run.n_neurons if shared else run.step_size
-
-
-class _Evaluation:
-    """Measures networks on samples that stay the same through a run and over widths."""
-
-    def __init__(self, law: Law, n_samples: int, seed: int) -> None:
-        whole = isinstance(law, Empirical) and law.n_samples <= n_samples
-        self._law: Law = law if whole else _Sampled(law)
-        self._options: dict[str, Any] = {"n_samples": n_samples, "rng": seed}
-
-    def curve(self, network: Network, n_kept: Sequence[int], *, std: bool) -> pd.DataFrame:
-        return dropout_curve(network, self._law, n_kept, std=std, **self._options)
-
-    def snapshot(self, network: Network) -> dict[str, float]:
-        curve = self.curve(network, [network.widths[1]], std=False)
-        return {"risk": curve["risk"].item(), "c_n": curve.attrs["c_n"]}
-
-
-@dataclass(frozen=True)
-class _Sampled:
-    """A law seen through its samples alone, so that a large data set is measured on part of its rows."""
-
-    law: Law
-
-    @property
-    def dim(self) -> int:
-        return self.law.dim
-
-    @property
-    def n_outputs(self) -> int:
-        return self.law.n_outputs
-
-    def sample(self, n: int, rng: np.random.Generator) -> tuple[Any, Any]:
-        return self.law.sample(n, rng)
 
 
 @cache

@@ -11,7 +11,7 @@ from scipy.special import stdtrit
 
 from meanfield.plots import dropout as plots
 from meanfield.studies.dropout import DropoutRun, cost, one_run, setting_of
-from meanfield.studies.report import Report, Study
+from meanfield.studies.report import Report, Study, plus_minus
 from meanfield.studies.store import Store
 from meanfield.theory.scaling import TOST_LEVEL, ExponentFit, fit_exponent, rejects, settled_from
 
@@ -67,7 +67,7 @@ def _short(table: pd.DataFrame) -> pd.DataFrame:
     def column(name: str, scaling: str = "mean-field") -> pd.Series:
         rows = table[table["scaling"] == scaling].set_index(["data", "n_neurons"])
         pairs = zip(rows[name], rows[f"{name}_half_width"], strict=True)
-        return pd.Series([_plus_minus(mean, half) for mean, half in pairs], index=rows.index, dtype=object)
+        return pd.Series([plus_minus(mean, half) for mean, half in pairs], index=rows.index, dtype=object)
 
     columns = {
         "risk": column("risk"),
@@ -77,14 +77,6 @@ def _short(table: pd.DataFrame) -> pd.DataFrame:
         "c_N, control": column("c_n", "control"),
     }
     return pd.DataFrame(columns).reset_index().rename(columns={"n_neurons": "N"})
-
-
-def _plus_minus(mean: float, half_width: float) -> str:
-    """Write a mean to the digits that its interval leaves meaningful."""
-    if not half_width > 0:
-        return f"{mean:.3g}"
-    digits = max(0, 1 - int(np.floor(np.log10(half_width))))
-    return f"{mean:.{digits}f} +- {half_width:.{digits}f}"
 
 
 def _figures(frames: dict[str, pd.DataFrame]) -> dict[str, Figure]:

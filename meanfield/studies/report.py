@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from meanfield.plots.style import save_figure
@@ -16,7 +17,7 @@ from meanfield.studies.store import Store
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Report", "Study", "StudyResult", "run_study"]
+__all__ = ["Report", "Study", "StudyResult", "plus_minus", "run_study"]
 
 
 @dataclass(frozen=True)
@@ -76,3 +77,11 @@ def run_study(
         files += save_figure(figure, store.folder / "figures", name)
     files.append(store.write_manifest(finished, study=study.name, root_seed=root_seed, verdict=list(report.words)))
     return StudyResult(summary, report, files)
+
+
+def plus_minus(mean: float, half_width: float) -> str:
+    """Write a mean to the digits that its interval leaves meaningful."""
+    if not half_width > 0:
+        return f"{mean:.3g}"
+    digits = max(0, 1 - int(np.floor(np.log10(half_width))))
+    return f"{mean:.{digits}f} +- {half_width:.{digits}f}"

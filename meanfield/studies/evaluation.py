@@ -1,0 +1,59 @@
+"""Measuring networks on samples that stay the same through a run and over widths."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from meanfield.landscape.dropout import dropout_curve
+from meanfield.model.laws import Empirical, Law
+from meanfield.model.network import Network
+
+__all__ = ["FixedSamples"]
+
+
+class FixedSamples:
+    """The samples of one replica's measurements: a data set no larger than that, else samples of a seed's stream.
+
+    Parameters
+    ----------
+    law : a data set of more than ``n_samples`` rows is measured on as many of them
+    n_samples : at least 2
+    rng : Generator that the seed of the stream is drawn from
+    """
+
+    def __init__(self, law: Law, n_samples: int, rng: np.random.Generator) -> None:
+        whole = isinstance(law, Empirical) and law.n_samples <= n_samples
+        self._law: Law = law if whole else _Sampled(law)
+        self._options: dict[str, Any] = {"n_samples": n_samples, "rng": int(rng.integers(2**62))}
+
+    def curve(self, network: Network, n_kept: Sequence[int], *, std: bool) -> pd.DataFrame:
+        """Return the `dropout_curve` of a network."""
+        return dropout_curve(network, self._law, n_kept, std=std, **self._options)
+
+    def snapshot(self, network: Network) -> dict[str, float]:
+        """Return risk and c_N of a network."""
+        curve = self.curve(network, [network.widths[1]], std=False)
+        return {"risk": curve["risk"].item(), "c_n": curve.attrs["c_n"]}
+
+
+@dataclass(frozen=True)
+class _Sampled:
+    """A law seen through its samples alone, so that a large data set is measured on part of its rows."""
+
+    law: Law
+
+    @property
+    def dim(self) -> int:
+        return self.law.dim
+
+    @property
+    def n_outputs(self) -> int:
+        return self.law.n_outputs
+
+    def sample(self, n: int, rng: np.random.Generator) -> tuple[Any, Any]:
+        return self.law.sample(n, rng)

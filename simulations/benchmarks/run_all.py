@@ -1,0 +1,71 @@
+"""Measure everything and write the tables of the README: ``run_all.py --update README.md``.
+
+Each part runs in a process of its own, one after the other: on a machine that does nothing else meanwhile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+from peers import missing_peers
+from report import around_table, figures_table, machine, replace_table, speed_table
+from timing import n_processors
+from workloads import WORKLOADS
+
+HERE = Path(__file__).parent
+EXPLANATION = (
+    "Microseconds a step of one-sample SGD, median [min, max] of repetitions in turns, in cells (N, d). "
+    "All contestants start from the same weights and end with the same; of each peer the fastest formulation counts. "
+    "The product rate is that of large matrix products on as many threads, measured in turns with the steps."
+)
+
+
+def run(script: str, *arguments: str) -> str:
+    """Run a script of this folder and return what it prints."""
+    command = [sys.executable, str(HERE / script), *arguments]
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+
+
+def measure_speed(n_threads: int, folder: Path, scale: list[str]) -> pd.DataFrame:
+    """Return the repetitions of ``sgd_speed.py`` on ``n_threads`` threads."""
+    file = folder / f"sgd_speed_{n_threads}.csv"
+    run("sgd_speed.py", "--threads", str(n_threads), "--output", str(file), *scale)
+    return pd.read_csv(file)
+
+
+def measure_all(folder: Path, scale: list[str]) -> str:
+    """Measure both tables, keep the repetitions in ``folder``, and return them with what they were measured on."""
+    speed = pd.concat([measure_speed(n, folder, scale) for n in range(1, min(n_processors(), 2) + 1)])
+    figures = pd.concat([pd.read_csv(io.StringIO(run("workloads.py", name, *scale))) for name in WORKLOADS])
+    figures.to_csv(folder / "workloads.csv", index=False)
+    return "\n\n".join([EXPLANATION, speed_table(speed), figures_table(figures), machine(missing_peers())])
+
+
+def main() -> None:
+    """Measure, print the tables and put them into the file asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--update", type=Path, metavar="FILE", help="Markdown file with the two marker comments")
+    parser.add_argument("--output", type=Path, default="results/benchmarks", help="folder of the repetitions")
+    parser.add_argument("--smoke", action="store_true", help="tiny sizes, to see that everything runs")
+    options = parser.parse_args()
+    for peer, library in missing_peers().items():
+        print(f'{peer} is not compared: {library} is not installed (python -m pip install ".[peers]")')
+    if (load := os.getloadavg()[0]) > 0.5:
+        print(f"other work is going on (load {load:.1f}): all times will be too long")
+    if options.update:
+        around_table(options.update)
+    options.output.mkdir(parents=True, exist_ok=True)
+    content = measure_all(options.output, ["--smoke"] if options.smoke else [])
+    print(content)
+    if options.update:
+        replace_table(options.update, content)
+
+
+if __name__ == "__main__":
+    main()
