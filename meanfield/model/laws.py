@@ -5,14 +5,13 @@ The laws here draw sample by sample: 5 samples and then 3 from one generator are
 
 from __future__ import annotations
 
-import numbers
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from meanfield.checks import check_finite, check_integer, check_rng
+from meanfield.checks import check_finite, check_integer, check_nonnegative, check_rng
 from meanfield.model.network import Network
 
 __all__ = [
@@ -71,7 +70,7 @@ class AnisotropicGaussians:
         object.__setattr__(self, "dim", check_integer("dim", self.dim, least=1))
         n_informative = check_integer("n_informative", self.n_informative, least=1, most=self.dim)
         object.__setattr__(self, "n_informative", n_informative)
-        object.__setattr__(self, "delta", _check_nonnegative("delta", self.delta))
+        object.__setattr__(self, "delta", check_nonnegative("delta", self.delta))
         if self.delta >= 1:
             raise ValueError(f"delta must lie in [0, 1), got {self.delta}: at 1 one class has inputs that are all zero")
 
@@ -135,7 +134,7 @@ class TeacherStudent:
     def __post_init__(self) -> None:
         if not isinstance(self.teacher, Network):
             raise TypeError(f"teacher must be a Network, got {type(self.teacher).__name__}")
-        object.__setattr__(self, "noise", _check_nonnegative("noise", self.noise))
+        object.__setattr__(self, "noise", check_nonnegative("noise", self.noise))
 
     @property
     def dim(self) -> int:
@@ -271,15 +270,6 @@ def _checked_part(name: str, part: Any, shape: tuple[int, int]) -> Array:
 def _normal_rows(n: int, columns: int, rng: np.random.Generator, law: Law) -> NDArray[np.float64]:
     generator = check_rng(rng, f"{type(law).__name__}.sample")
     return generator.standard_normal((check_integer("n", n, least=1), columns))
-
-
-def _check_nonnegative(name: str, value: Any) -> float:
-    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name} must be a number, got {value!r} of type {type(value).__name__}")
-    number = float(value)
-    if not 0 <= number < np.inf:
-        raise ValueError(f"{name} must be finite and not negative, got {value}")
-    return number
 
 
 def _check_rows(name: str, array: Array) -> None:
