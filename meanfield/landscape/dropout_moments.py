@@ -64,6 +64,9 @@ __all__ = [
 # one on, at d / STRIP of the cost of its products.
 STRIP = 512
 
+# Samples on which it is decided whether to centre the features.
+TRIAL_SAMPLES = 64
+
 # Each thread holds the features of one chunk of samples: 80 MB at 10,000 neurons.
 MAX_THREADS = 8
 
@@ -77,7 +80,7 @@ class NeuronMoments(NamedTuple):
 
     loss: Array  # (n,): square loss of the whole network
     variance: Array  # (n,): Var_i f_i(x), summed over outputs
-    level: Array  # (n,): mean_j h_j, in the network's dtype
+    level: Array  # (n,): mean_j h_j, or 0 where that is of no use, in the network's dtype
     gamma: Array  # (N,)
     diagonal: Array  # (N,): M_ii
     common: Array  # (N,): E[g_i . mean_j g_j]
@@ -108,7 +111,7 @@ def neuron_moments(network: Network, x: Array, y: Array) -> NeuronMoments:
     Memory is that of a forward pass, one chunk of samples a thread.
     """
     readout = scaled_readout(network)
-    work = partial(_chunk_sums, network, readout, x, y)
+    work = partial(_chunk_sums, network, readout, x, y, _centring_pays(network, readout, x))
     with single_threaded_blas():
         chunks = list(in_order(work, row_chunks(len(x))))
     squares, cross, with_level = (
@@ -188,10 +191,24 @@ def scaled_readout(network: Network) -> _Readout:
     return _Readout(weights, weights - weights.mean(axis=1, keepdims=True))
 
 
-def _chunk_sums(network: Network, readout: _Readout, x: Array, y: Array, rows: slice) -> _ChunkSums:
+def _centring_pays(network: Network, readout: _Readout, x: Array) -> bool:
+    """Whether a_i h'_i and a'_i level are smaller than the a_i h_i = g_i that they add up to, on a few samples.
+
+    They are where all features share a large part; they are not where a neuron with a large output weight is dead.
+    """
+    features = network.features(x[:TRIAL_SAMPLES], 1).astype(np.float64)
+    level = features.mean(axis=1, keepdims=True)
+    norms, spread = (readout.weights**2).sum(axis=0), (readout.deviations**2).sum()
+    centred = ((features - level) ** 2 @ norms).sum() + (level**2).sum() * spread
+    return bool(centred < (features**2 @ norms).sum())
+
+
+def _chunk_sums(
+    network: Network, readout: _Readout, x: Array, y: Array, centred: bool, rows: slice
+) -> _ChunkSums:
     features = network.features(x[rows], 1)
     residual = y[rows] - network.readout(features).astype(np.float64)
-    level = features.mean(axis=1)
+    level = features.mean(axis=1) if centred else np.zeros(len(features), features.dtype)
     features -= level[:, np.newaxis]
     mean, slope = _neuron_means(readout, features)
     companions = np.column_stack([level, mean, residual])
@@ -199,7 +216,7 @@ def _chunk_sums(network: Network, readout: _Readout, x: Array, y: Array, rows: s
     squares = np.square(features, out=features)
     return _ChunkSums(
         loss=(residual**2).sum(axis=1),
-        variance=_second_moment(readout, squares, level, slope) - (mean**2).sum(axis=1),
+        variance=np.maximum(_second_moment(readout, squares, level, slope) - (mean**2).sum(axis=1), 0.0),
         level=level,
         squares=squares.sum(axis=0).astype(np.float64),
         cross=cross.astype(np.float64),

@@ -372,3 +372,25 @@ def test_unknown_losses_and_unsuitable_networks():
 def test_bad_sets_of_kept_neurons(kept, error, message):
     with pytest.raises(error, match=message):
         dropout_change(make_network((3, 4, 1)), make_data(5, 3, 1), kept)
+
+
+@pytest.mark.parametrize("large", [1.0, 1e6, 1e10])
+def test_dead_neurons_with_large_output_weights_cost_no_digits(large):
+    rng = np.random.default_rng(0)
+    inner = rng.standard_normal((60, 4))
+    inner[:8] = -np.abs(inner[:8])
+    outer = rng.standard_normal((1, 60))
+    outer[:, :8] *= large
+    network = Network([np.abs(inner) * np.sign(inner), outer], activation="relu", scaling="mean-field")
+    x = np.abs(rng.standard_normal((200, 4)))
+    f = outer * np.maximum(x @ inner.T, 0)
+    curve = dropout_curve(network, Empirical(x, np.ones(200)), [30])
+    assert curve.attrs["c_n"] == pytest.approx(f.var(axis=1).mean(), rel=1e-9)
+    gamma = ((1 - f.mean(axis=1))[:, np.newaxis] * (f - f.mean(axis=1, keepdims=True))).mean(axis=0)
+    phi = f - f.mean(axis=1, keepdims=True)
+    pairs = phi.T @ phi / 200
+    changes = []
+    for _ in range(4000):
+        kept = rng.choice(60, 30, replace=False)
+        changes.append(-2 / 30 * gamma[kept].sum() + pairs[np.ix_(kept, kept)].sum() / 30**2)
+    assert curve["std_change"].item() == pytest.approx(np.std(changes), rel=0.06)
