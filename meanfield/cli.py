@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+import warnings
+from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -91,6 +93,7 @@ def run_dropout(
         horizon=horizon,
         dtype=dtype,
         n_samples=samples,
+        root_seed=root_seed,
     )
     _say(run_study(STUDY, runs, output, root_seed=root_seed, n_workers=workers), output)
 
@@ -144,23 +147,30 @@ def _integer(option: str, word: str) -> int:
 def _say(result: StudyResult, output: Path) -> None:
     """Print the table, the verdict, what was run and where it lies; exit 1 if a run failed, 130 if interrupted."""
     if result.report is not None:
-        typer.echo(result.report.table.to_string(index=False))
-        typer.echo()
+        if len(result.report.table):
+            typer.echo(result.report.table.to_string(index=False, na_rep="-"))
+            typer.echo()
         for line in result.report.words:
             typer.echo(line)
         typer.echo()
-    for failure in result.summary.failures:
-        typer.echo(f"failed: {failure}", err=True)
+    failures = Counter(f"{failure.kind}: {failure.message}" for failure in result.summary.failures)
+    for failure, count in failures.items():
+        typer.echo(f"failed: {failure} ({count} runs)", err=True)
     typer.echo(str(result.summary))
     typer.echo(f"results: {output.resolve()}")
     if result.summary.interrupted:
         raise typer.Exit(130)
-    if result.summary.failures:
+    if failures or result.report is None or not len(result.report.table):
         raise typer.Exit(1)
+
+
+def _one_line(message: Warning | str, *place: Any, **stream: Any) -> None:
+    typer.echo(f"warning: {message}", err=True)
 
 
 def main() -> None:
     """Run the command line; what the user can mend is said in one line, without a traceback."""
+    warnings.showwarning = _one_line
     try:
         app()
     except (ValueError, TypeError, OSError) as error:

@@ -203,9 +203,7 @@ def _centring_pays(network: Network, readout: _Readout, x: Array) -> bool:
     return bool(centred < (features**2 @ norms).sum())
 
 
-def _chunk_sums(
-    network: Network, readout: _Readout, x: Array, y: Array, centred: bool, rows: slice
-) -> _ChunkSums:
+def _chunk_sums(network: Network, readout: _Readout, x: Array, y: Array, centred: bool, rows: slice) -> _ChunkSums:
     features = network.features(x[rows], 1)
     residual = y[rows] - network.readout(features).astype(np.float64)
     level = features.mean(axis=1) if centred else np.zeros(len(features), features.dtype)

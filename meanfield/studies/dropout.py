@@ -9,6 +9,7 @@ the neuron variance c_N settles; its control is the 1/sqrt(N) scaling, where c_N
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -19,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from meanfield.checks import check_choice, check_integer, check_positive
-from meanfield.dynamics.recording import Recording, log_spaced_steps
+from meanfield.dynamics.recording import Recording, Trajectory, log_spaced_steps
 from meanfield.dynamics.sgd import run_sgd
 from meanfield.model.activations import ACTIVATIONS
 from meanfield.model.datasets import DATASETS, TABLE_TYPES, find_data, standardise, table_splits
@@ -41,7 +42,10 @@ GAUSSIANS = IsotropicGaussians(dim=32, delta=0.8)
 # The standard deviation over subsets takes N^2 n operations: at 4096 neurons as much as all the rest of a run.
 WIDEST_WITH_STD = 2048
 N_SAMPLES = 1500
-RECORDS_PER_DECADE = 2
+RECORDS_PER_DECADE = 3
+
+# A risk this many times that of the start is a divergence, though its numbers are still finite.
+BLOW_UP = 10.0
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,7 @@ class DropoutRun:
     horizon: float
     dtype: str
     n_samples: int
+    root_seed: int
 
     @property
     def n_steps(self) -> int:
@@ -106,6 +111,7 @@ def grid(
     horizon: float | None = None,
     dtype: str = "float64",
     n_samples: int = N_SAMPLES,
+    root_seed: int = 0,
 ) -> list[DropoutRun]:
     """Return the runs of the study: every data set x scaling x width x replica.
 
@@ -118,6 +124,7 @@ def grid(
     activation, step_size, horizon : None for the data set's `Setting`
     dtype : "float64" or "float32"
     n_samples : fresh samples that a measurement uses; a smaller data set is taken whole
+    root_seed : that the replicas' seeds come from; runs from different ones are different runs
 
     Raises
     ------
@@ -135,6 +142,8 @@ def grid(
         if not _is_file(name):
             check_choice("data set", name, ("gaussians", *DATASETS))
         _training_law(name, target)
+        if name != "gaussians":
+            _test_law(name, target)
         default = setting_of(name)
         first = DropoutRun(
             data=name,
@@ -148,6 +157,7 @@ def grid(
             horizon=check_positive("horizon", default.horizon if horizon is None else horizon),
             dtype=check_choice("dtype", dtype, ("float64", "float32")),
             n_samples=check_integer("samples", n_samples, least=100),
+            root_seed=check_integer("root_seed", root_seed, least=0),
         )
         if first.n_steps < 1:
             raise ValueError(f"horizon must be at least one step of {first.step_size:g}, got {first.horizon:g}")
@@ -168,12 +178,20 @@ def one_run(run: DropoutRun, rng: np.random.Generator) -> dict[str, pd.DataFrame
 
     The streams for initial weights, training samples and evaluation are the same at every width.
     """
+    with warnings.catch_warnings():
+        # A network on its way to infinity overflows where it is measured; its status says so.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return _trained_and_measured(run, rng)
+
+
+def _trained_and_measured(run: DropoutRun, rng: np.random.Generator) -> dict[str, pd.DataFrame]:
     for_weights, for_training, for_evaluation = rng.spawn(3)
     law = _training_law(run.data, run.target)
     evaluation = FixedSamples(law, run.n_samples, for_evaluation)
     controlled = run.scaling == "control"
+    start = initial_network(run, law, for_weights)
     trajectory = run_sgd(
-        initial_network(run, law, for_weights),
+        start,
         law,
         step_size=_step_size(run),
         n_steps=run.n_steps,
@@ -190,7 +208,7 @@ def one_run(run: DropoutRun, rng: np.random.Generator) -> dict[str, pd.DataFrame
     curve = evaluation.curve(final, kept_numbers(run.n_neurons), std=with_std)
     half = curve.loc[curve["n_kept"] == run.n_neurons // 2, "mean_change"].item()
     summary = {
-        "status": trajectory.status,
+        "status": _status(run, trajectory, curve["risk"].iloc[0], evaluation.snapshot(start)["risk"]),
         "risk": curve["risk"].iloc[0],
         "c_n": curve.attrs["c_n"],
         "c_n_standard_error": curve.attrs["c_n_standard_error"],
@@ -200,6 +218,17 @@ def one_run(run: DropoutRun, rng: np.random.Generator) -> dict[str, pd.DataFrame
     records = trajectory.records.assign(time=trajectory.records["step"] * run.step_size)
     frames = {"summary": pd.DataFrame([summary]), "curve": curve[list(CURVE_COLUMNS)], "trajectory": records}
     return {name: frame.reset_index(drop=True) for name, frame in frames.items()}
+
+
+def _status(run: DropoutRun, trajectory: Trajectory, risk: float, risk_before: float) -> str:
+    """Return "finished", or how the run diverged: to infinity, or to a risk far above the one it began with."""
+    if trajectory.diverged:
+        how = trajectory.status.partition(":")[0]
+    elif not risk <= BLOW_UP * risk_before:
+        how = f"diverged: its risk went from {risk_before:.3g} to {risk:.3g}"
+    else:
+        return "finished"
+    return f"{how}; try a step size below {run.step_size:g}"
 
 
 CURVE_COLUMNS = ("n_kept", "mean_change", "std_change", "standard_error", "method")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
+from meanfield.model.datasets import find_data
 from meanfield.plots import dropout as plots
-from meanfield.studies.dropout import DropoutRun, cost, one_run, setting_of
+from meanfield.studies.dropout import SCALINGS, DropoutRun, cost, one_run, setting_of
 from meanfield.studies.report import Report, Study, plus_minus
 from meanfield.studies.store import Store
 from meanfield.theory.scaling import TOST_LEVEL, ExponentFit, fit_exponent, rejects, settled_from
@@ -27,19 +30,27 @@ IDENTITY = (
 )
 
 
+LEGEND = (
+    "+- is half the 90% Student interval over seeds; risk and c_N of data sets are on rows of the training split. "
+    "That c_N is one number for all N says nothing of its change in time: see the figure over-time."
+)
+
+
 def report(store: Store, runs: Sequence[DropoutRun]) -> Report:
     """Read the finished ``runs`` back and conclude; diverged ones are named and left out."""
     status = dict(zip(runs, store.frames("summary", runs)["status"], strict=True))
-    diverged = [f"{_title(run)}: {word}" for run, word in status.items() if word != "finished"]
-    finished = [run for run, word in status.items() if word == "finished"]
+    diverged = {run: word for run, word in status.items() if word != "finished"}
+    finished = [run for run in runs if run not in diverged]
     judged = {run.data for run in finished if run.scaling == "mean-field"}
     finished = [run for run in finished if run.data in judged]
+    named = [f"{_title(run)}: {word}" for run, word in diverged.items()]
     if not finished:
-        return Report({}, {}, pd.DataFrame(), diverged)
+        return Report({}, {}, pd.DataFrame(), named)
     frames = {name: store.frames(name, finished) for name in ("summary", "curve", "trajectory")}
     table = _table(frames["summary"])
-    words = [line for data in frames["summary"]["data"].unique() for line in _verdict(frames, finished, data)]
-    return Report({**frames, "widths": table}, _figures(frames), _short(table), [*words, IDENTITY, *diverged])
+    lost = Counter((run.data, run.scaling) for run in diverged)
+    words = [line for data in frames["summary"]["data"].unique() for line in _verdict(frames, finished, lost, data)]
+    return Report({**frames, "widths": table}, _figures(frames), _short(table), [*words, LEGEND, IDENTITY, *named])
 
 
 STUDY = Study("dropout", one_run, cost, report)
@@ -76,28 +87,54 @@ def _short(table: pd.DataFrame) -> pd.DataFrame:
         "c_N": column("c_n"),
         "c_N, control": column("c_n", "control"),
     }
-    return pd.DataFrame(columns).reset_index().rename(columns={"n_neurons": "N"})
+    short = pd.DataFrame(columns).reset_index().rename(columns={"n_neurons": "N"})
+    return short.assign(data=short["data"].map(_short_name)).replace("nan", "-")
 
 
 def _figures(frames: dict[str, pd.DataFrame]) -> dict[str, Figure]:
     summary, mean_field = frames["summary"], frames["summary"].query("scaling == 'mean-field'")
     widest = mean_field[mean_field["n_neurons"] == mean_field.groupby("data")["n_neurons"].transform("max")]
     limits = {str(data): group["c_n"].mean() for data, group in widest.groupby("data")}
+    titles = {str(data): _short_name(data).replace("$", r"\$") for data in summary["data"].unique()}
     return {
-        "change-against-kept": plots.change_against_kept(frames["curve"], limits),
-        "change-at-half": plots.change_at_half(summary),
-        "neuron-variance": plots.neuron_variance_against_width(summary),
-        "over-time": plots.over_time(frames["trajectory"]),
+        "change-against-kept": plots.change_against_kept(frames["curve"], limits, titles=titles),
+        "change-at-half": plots.change_at_half(summary, titles=titles),
+        "neuron-variance": plots.neuron_variance_against_width(summary, titles=titles),
+        "over-time": plots.over_time(frames["trajectory"], titles=titles),
     }
 
 
-def _verdict(frames: dict[str, pd.DataFrame], runs: Sequence[DropoutRun], data: str) -> Iterator[str]:
+def _verdict(
+    frames: dict[str, pd.DataFrame], runs: Sequence[DropoutRun], lost: Counter[tuple[str, str]], data: str
+) -> Iterator[str]:
     run = next(run for run in runs if run.data == data)
-    summary = frames["summary"].query("data == @data")
-    yield f"{data}: {run.activation}, step size {run.step_size:g}, time {run.horizon:g}; {_assumptions(run)}"
-    yield f"  c_N {_settling(summary[summary['scaling'] == 'mean-field'])}"
-    yield f"  control, 1/sqrt(N) scaling: {_control(summary[summary['scaling'] == 'control'])}"
-    yield f"  std of the change over subsets: {_std_exponent(frames['curve'].query('data == @data'))}"
+    summary, curve = frames["summary"].query("data == @data"), frames["curve"].query("data == @data")
+    mean_field, control = (summary[summary["scaling"] == scaling] for scaling in SCALINGS)
+    in_words = f"{run.activation}, step size {run.step_size:g}, time {run.horizon:g} ({run.n_steps} samples)"
+    yield f"{_short_name(data)}: {in_words}; {_assumptions(run)}"
+    if lost[data, "mean-field"]:
+        yield f"  c_N is not judged: {lost[data, 'mean-field']} networks diverged, see below"
+    else:
+        yield f"  c_N {_settling(mean_field)}"
+        yield f"  std of the change over subsets: {_std_exponent(curve)}"
+    if lost[data, "control"]:
+        yield f"  control is not judged: {lost[data, 'control']} networks diverged, see below"
+    else:
+        yield f"  control, 1/sqrt(N) scaling: {_control(control)}"
+    if _holds_labels(run):
+        yield "  the targets are whole numbers, learnt as such: --target one-hot takes them as classes"
+
+
+def _short_name(data: str) -> str:
+    return Path(data).name
+
+
+def _holds_labels(run: DropoutRun) -> bool:
+    """Whether a user's file, taken as it is, looks as if it held class labels."""
+    if run.digest is None or run.target is not None:
+        return False
+    y = find_data(run.data).y
+    return y.shape[1] == 1 and 2 < np.unique(y).size <= 20 and bool((y == np.rint(y)).all())
 
 
 def _assumptions(run: DropoutRun) -> str:
@@ -112,10 +149,15 @@ def _assumptions(run: DropoutRun) -> str:
 
 
 def _settling(summary: pd.DataFrame) -> str:
+    """State the average slope that was tested, what it allows, and how far c_N is from its last value."""
     try:
-        return settled_from(summary["n_neurons"], summary["c_n"], summary["seed"]).describe().replace("x in", "N in")
+        verdict = settled_from(summary["n_neurons"], summary["c_n"], summary["seed"])
     except ValueError as error:
         return f"is not judged: {error}"
+    means = summary.groupby("n_neurons")["c_n"].mean()
+    first, last = int(verdict.fit.x_min), means.index[-1]
+    ratio = f"c_{first}/c_{last} = {means[first] / means[last]:.2f}"
+    return f"{verdict.describe().replace('x in', 'N in')}; the slope is an average over this range, where {ratio}"
 
 
 def _control(summary: pd.DataFrame) -> str:
@@ -124,7 +166,8 @@ def _control(summary: pd.DataFrame) -> str:
     except ValueError as error:
         return f"not judged: {error}"
     word = "rejected, as it must be" if rejects(fit) else "NOT rejected"
-    return f"{word}: c_N has {fit.describe().replace('x in', 'N in')}, expected 1 as N grows"
+    grown = "expected 1 as N grows, as before training: this shows the power of the test"
+    return f"{word}: c_N has {fit.describe().replace('x in', 'N in')}, {grown}"
 
 
 def _std_exponent(curve: pd.DataFrame) -> str:
@@ -137,4 +180,9 @@ def _std_exponent(curve: pd.DataFrame) -> str:
         fit: ExponentFit = fit_exponent(few["n_kept"], few["std_change"] / correction, few["seed"])
     except ValueError as error:
         return f"not judged: {error}"
-    return f"{fit.describe().replace('x in', 'm in')} at N = {n_neurons}"
+    last = few[few["n_kept"].isin(np.sort(few["n_kept"].unique())[-2:])]
+    local = fit_exponent(last["n_kept"], (last["std_change"] / correction[last.index]), last["seed"]).exponent
+    return (
+        f"{fit.describe().replace('x in', 'm in')} at N = {n_neurons}, an average: {local:.2f} between the last two m "
+        "(-1/2 where the part linear in the subset leads, -1 where the quadratic does)"
+    )

@@ -101,7 +101,7 @@ def run_all(
     progress : whether to show a bar on stderr; by default only on a terminal.
 
     A run that raises becomes a `Failure` and the others go on. Ctrl-C ends the workers and returns the
-    summary of what is kept. RuntimeError if a worker process dies.
+    summary of what is kept. ChildProcessError if a worker process dies.
     """
     check_integer("root_seed", root_seed, least=0)
     n_workers = check_integer("n_workers", joblib.cpu_count() if n_workers is None else n_workers, least=1)
@@ -144,11 +144,11 @@ def _run_pending(execute: _Execute, jobs: list[_Job], n_workers: int, bar: tqdm)
             for n_done, (job, failure) in enumerate(outcomes, start=1):
                 failures += [failure] if failure else []
                 bar.set_description_str(f"{n_done} of {len(jobs)} runs", refresh=False)
-                bar.update(job.share)
+                bar.update(min(job.share, 1.0 - bar.n))
     except KeyboardInterrupt:
         return tuple(failures), True
     except BrokenProcessPool as error:
-        raise RuntimeError(
+        raise ChildProcessError(
             "a worker process died, perhaps for want of memory: the runs finished so far are kept, and the "
             f"same command resumes; try fewer workers than {n_workers}"
         ) from error

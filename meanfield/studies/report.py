@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from meanfield.kernels.threads import available_threads
 from meanfield.plots.style import save_figure
 from meanfield.studies.engine import OneRun, RunSummary, run_all
 from meanfield.studies.store import Store
@@ -42,7 +43,7 @@ class Study:
 
 @dataclass(frozen=True)
 class StudyResult:
-    """What `run_study` did, what it found (None if no run is finished), and which files it wrote."""
+    """What `run_study` did, what it found (None if interrupted or no run is finished), and which files it wrote."""
 
     summary: RunSummary
     report: Report | None
@@ -58,18 +59,19 @@ def run_study(
     n_workers: int | None = None,
     progress: bool | None = None,
 ) -> StudyResult:
-    """Run what has no record yet in ``folder``, and report on all that is finished.
+    """Run what has no record yet in ``folder``, then report on all that is finished; interrupted, do not report.
 
     See Also
     --------
     meanfield.studies.engine.run_all : for the arguments
     """
+    available_threads()  # a bad setting is an error now, not in every run
     store = Store(folder)
     summary = run_all(
         study.one_run, runs, store, root_seed=root_seed, n_workers=n_workers, cost=study.cost, progress=progress
     )
     finished = [run for run in runs if store.has(run, root_seed=root_seed)]
-    if not finished:
+    if summary.interrupted or not finished:
         return StudyResult(summary, None, [])
     report = study.report(store, finished)
     files = [store.export_csv(name, frame) for name, frame in report.tables.items()]

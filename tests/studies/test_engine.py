@@ -230,7 +230,7 @@ def test_a_run_that_returns_no_frames_is_a_failure(grid, store):
 
 def test_a_worker_that_dies_is_said_and_what_was_finished_is_kept(grid, store):
     fatal = replace(grid[0], fault="die")
-    with pytest.raises(RuntimeError, match=r"a worker process died.* try fewer workers than 2"):
+    with pytest.raises(ChildProcessError, match=r"a worker process died.* try fewer workers than 2"):
         run([*grid, fatal], store, n_workers=2)
     assert all(store.has(config) for config in grid)
     assert not store.has(fatal)
