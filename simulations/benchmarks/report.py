@@ -6,6 +6,7 @@ import importlib.metadata
 import platform
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import llvmlite.binding
 import pandas as pd
@@ -30,7 +31,7 @@ def speed_table(measured: pd.DataFrame) -> str:
     return _markdown(columns, rows)
 
 
-def _speed_row(key: tuple[int, int, int, str, str, int], rows: pd.DataFrame) -> list[str]:
+def _speed_row(key: tuple[Any, ...], rows: pd.DataFrame) -> list[str]:
     n_neurons, dim, n_outputs, activation, dtype, n_threads = key
     times = rows.pivot(index="repetition", columns="contestant", values="us")
     present = [peer for peer in PEERS if peer in times]
@@ -48,7 +49,9 @@ def _speed_row(key: tuple[int, int, int, str, str, int], rows: pd.DataFrame) -> 
 def figures_table(measured: pd.DataFrame) -> str:
     """Return a row a figure of `workloads`, median [min, max] over repetitions."""
     groups = measured.groupby(["figure", "unit"], sort=False)["value"]
-    return _markdown(["figure", "value", "unit"], [[figure, _spread(value), unit] for (figure, unit), value in groups])
+    return _markdown(
+        ["figure", "value", "unit"], [[str(figure), _spread(value), str(unit)] for (figure, unit), value in groups]
+    )
 
 
 def machine(missing: Iterable[str]) -> str:

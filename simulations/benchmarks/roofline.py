@@ -12,6 +12,7 @@ import argparse
 import math
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -67,7 +68,7 @@ def draw(measured: pd.DataFrame, n_neurons: int) -> Figure:
     return figure
 
 
-def _draw_range(panel: Axes, rows: pd.DataFrame, look: dict[str, object]) -> None:
+def _draw_range(panel: Axes, rows: pd.DataFrame, look: dict[str, Any]) -> None:
     times = rows.groupby("dim")["us"].agg(["median", "min", "max"])
     bars = [times["median"] - times["min"], times["max"] - times["median"]]
     panel.errorbar(times.index, times["median"], yerr=bars, elinewidth=0.8, **look)

@@ -14,6 +14,8 @@ from meanfield.kernels.blas import add_product, single_threaded_blas
 
 __all__ = ["MatrixProduct", "n_processors", "on_processors", "seconds"]
 
+CAN_PIN = hasattr(os, "sched_setaffinity")
+
 
 def seconds(work: Callable[[], object]) -> float:
     """Return the wall time of ``work()``."""
@@ -24,18 +26,22 @@ def seconds(work: Callable[[], object]) -> float:
 
 def n_processors() -> int:
     """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0))
+    return len(os.sched_getaffinity(0)) if CAN_PIN else os.cpu_count() or 1
 
 
 @contextmanager
 def on_processors(n: int) -> Iterator[None]:
-    """Keep this process, and threads and processes that it starts meanwhile, to ``n`` of its processors.
+    """Keep this thread, and threads and processes that it starts meanwhile, to ``n`` of its processors.
 
     JAX has no other limit: it starts a thread for each processor that it may use.
     """
+    if n > n_processors():
+        raise SystemExit(f"{n} threads need {n} processors, and this process may use {n_processors()}")
+    if not CAN_PIN:
+        raise SystemExit(
+            "benchmarks keep to some of the processors, which takes os.sched_setaffinity: run them on Linux"
+        )
     before = sorted(os.sched_getaffinity(0))
-    if n > len(before):
-        raise SystemExit(f"{n} threads need {n} processors, and this process may use {len(before)}")
     os.sched_setaffinity(0, before[:n])
     try:
         yield

@@ -21,6 +21,7 @@ from task import Cell, draw_task
 from timing import n_processors, on_processors, seconds
 
 from meanfield import Empirical, IsotropicGaussians, Network, TeacherStudent, dropout_curve, risk, run_sgd
+from meanfield.model.laws import Law
 from meanfield.studies.engine import run_all
 from meanfield.studies.store import Store
 
@@ -53,7 +54,7 @@ def exact_risk(scale: Scale) -> list[Row]:
     rng = np.random.default_rng(0)
     student = Network.init((DIM, scale.risk_neurons, 1), activation="erf", rng=rng)
     teacher = Network.init((DIM, TEACHER_NEURONS, 1), activation="erf", rng=rng)
-    laws = {
+    laws: dict[str, Law] = {
         f"a teacher of {TEACHER_NEURONS} neurons": TeacherStudent(teacher),
         "isotropic Gaussians": IsotropicGaussians(DIM, DELTA),
     }
