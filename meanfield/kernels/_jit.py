@@ -27,9 +27,9 @@ CONTRACT = {"contract"}
 
 
 @cache
-def _source_hash() -> str:
+def _source_hash(folder: Path = Path(__file__).parent) -> str:
     digest = hashlib.sha256("|".join((numba.__version__, llvmlite.__version__, np.__version__)).encode())
-    for source in sorted(Path(__file__).parent.glob("*.py")):
+    for source in sorted(folder.glob("*.py")):
         digest.update(source.name.encode())
         digest.update(source.read_bytes())
     return digest.hexdigest()[:16]

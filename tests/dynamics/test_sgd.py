@@ -232,6 +232,7 @@ def test_chunks_change_nothing(monkeypatch, batch_size):
     monkeypatch.setattr(sgd, "NUMBERS_PER_CHUNK", 333)
     pieces = run_sgd(network, Listed(x, y), step_size=0.02, n_steps=1000 // batch_size, batch_size=batch_size, rng=0)
     assert pieces.final == whole.final
+    assert np.allclose(pieces.records["loss"], whole.records["loss"], rtol=1e-12)
 
 
 def test_recording_never_changes_the_run_and_each_recorded_network_is_a_shorter_run():
@@ -299,6 +300,20 @@ def test_divergence_as_a_status():
     )
     assert recorded.diverged
     assert all(np.isfinite(kept.weights[0]).all() for kept in recorded.networks.values())
+
+
+def test_divergence_names_the_step_where_the_loss_overflows():
+    network, x, y = _problem(1, 4, 10, 1, 300, "tanh")
+    y[149] = 1e300
+    result = run_sgd(network, Listed(x, y), step_size=0.01, n_steps=300, on_divergence="stop", rng=0)
+    assert result.status.startswith("diverged at step 150 of 300")
+
+
+def test_divergence_of_the_last_update_is_seen_though_every_loss_is_finite():
+    network, x, y = _problem(1, 4, 10, 1, 1, "tanh")
+    y[0] = 1e150
+    result = run_sgd(network, Listed(x, y), step_size=1e200, n_steps=1, on_divergence="stop", rng=0)
+    assert result.status.startswith("diverged at step 1 of 1")
 
 
 def test_frozen_arrays_stay_bit_for_bit():
