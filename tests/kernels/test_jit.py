@@ -24,11 +24,11 @@ print(final.weights[1][0, 0])
 """
 
 
-def _run(cache: Path | str, package: Path | None = None) -> subprocess.CompletedProcess[str]:
+def _run(cache: Path, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the script, in ``folder`` with the package that lies there."""
     environment = os.environ | {"MEANFIELD_CACHE": str(cache)}
-    if package is not None:
-        environment["PYTHONPATH"] = str(package)
-    return subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", SCRIPT]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True)
 
 
 def test_the_hash_sees_every_kernel_source(tmp_path):
