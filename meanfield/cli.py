@@ -56,9 +56,7 @@ def run_dropout(
     target: Annotated[
         str | None, typer.Option(help="What is learnt of a data set: one-hot, sign or value.", show_default="its own")
     ] = None,
-    widths: Annotated[
-        str, typer.Option(help="Numbers of neurons N, comma-separated.")
-    ] = "64,128,256,512,1024,2048,4096",
+    widths: Annotated[str, typer.Option(help="Numbers of neurons N, comma-separated.")] = "64,128,256,512,1024,2048",
     seeds: Annotated[int, typer.Option(help="Replicas of each network.")] = 4,
     activation: Annotated[
         str | None, typer.Option(help="Activation.", show_default="truncated-relu for gaussians, else relu")
@@ -70,7 +68,7 @@ def run_dropout(
         float | None, typer.Option(help="Time T = steps x alpha.", show_default="4 for gaussians, else 20")
     ] = None,
     dtype: Annotated[str, typer.Option(help="float64 or float32.")] = "float64",
-    samples: Annotated[int, typer.Option(help="Samples of a measurement; a smaller data set is taken whole.")] = 1500,
+    samples: Annotated[int, typer.Option(help="Samples of a measurement; a smaller data set is taken whole.")] = 1400,
     output: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results/dropout"),
     workers: Annotated[int | None, typer.Option(help="Processes.", show_default="one a CPU")] = None,
     root_seed: Annotated[int, typer.Option(help="Seed that all replicas' seeds come from.")] = 0,

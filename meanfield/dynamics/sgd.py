@@ -24,6 +24,7 @@ from meanfield.dynamics.recording import Recording, Trajectory
 from meanfield.dynamics.schedules import Schedule, step_sizes
 from meanfield.dynamics.trainer import Rule, TwoLayerTrainer, is_finite
 from meanfield.kernels.threads import available_threads
+from meanfield.kernels.two_layer import Parameters
 from meanfield.model.laws import Law, checked_sample
 from meanfield.model.losses import check_loss, check_targets
 from meanfield.model.network import Network
@@ -98,7 +99,8 @@ def run_sgd(
 
     Notes
     -----
-    Memory: the arrays twice over, plus 128 pre-activations a neuron and one chunk of samples (8 MiB).
+    Memory: the arrays three times over (in training, the latest known to be finite, a recorded one), at most 128
+    pre-activations a neuron, and one chunk of samples (8 MiB).
 
     References
     ----------
@@ -281,7 +283,11 @@ class _Recorder:
 
 
 class _Diverged(Exception):
-    """Raised within a run to leave its loop; carries the step."""
+    """Raised within a run to leave its loop, with the step and the latest state known to be finite."""
+
+    def __init__(self, step: int, finite: Parameters) -> None:
+        super().__init__(step)
+        self.step, self.finite = step, finite
 
 
 def _train(
@@ -292,11 +298,10 @@ def _train(
         recorder.measure(step, trainer.network())
     with tqdm(total=plan.n_steps, unit="step", unit_scale=True, disable=not progress) as bar:
         for start, stop in plan.spans(trainer.block, samples.numbers_per_sample):
-            before = trainer.state()
             try:
                 _train_span(trainer, plan, samples, recorder, start, stop)
             except _Diverged as divergence:
-                return _diverged_status(plan, divergence.args[0]), trainer.network(before)
+                return _diverged_status(plan, divergence.step), trainer.network(divergence.finite)
             bar.update(stop - start)
     return "finished", trainer.network()
 
@@ -310,6 +315,7 @@ def _train_span(
     itself never knows.
     """
     x, y = samples.take((stop - start) * plan.batch_size)
+    finite = trainer.state()
 
     def batches(first: int, last: int) -> tuple[Array, Array, NDArray[np.float64]]:
         rows = slice((first - start) * plan.batch_size, (last - start) * plan.batch_size)
@@ -317,10 +323,10 @@ def _train_span(
 
     def advance(first: int, last: int) -> None:
         losses = trainer.advance(*batches(first, last))
-        finite = np.isfinite(losses)
-        if not finite.all():
-            raise _Diverged(first + 1 + int(np.argmin(finite)))
-        recorder.add_losses(losses)
+        bad = np.flatnonzero(~np.isfinite(losses))
+        recorder.add_losses(losses[: bad[0]] if bad.size else losses)
+        if bad.size:
+            raise _Diverged(first + 1 + int(bad[0]), finite)
 
     position = start
     for step in recorder.network_steps(start + 1, stop):
@@ -328,12 +334,13 @@ def _train_span(
         advance(position, cut)
         state = trainer.after(*batches(cut, step))
         if not is_finite(state):
-            raise _Diverged(step)
+            raise _Diverged(step, finite)
+        finite = state
         recorder.measure(step, trainer.network(state))
         position = cut
     advance(position, stop)
-    if not is_finite(trainer.state()):
-        raise _Diverged(stop)
+    if not trainer.is_finite():
+        raise _Diverged(stop, finite)
 
 
 def _diverged_status(plan: _Plan, step: int) -> str:

@@ -96,7 +96,7 @@ class TwoLayerTrainer:
         self._settings = _settings(network, rule)
         n_neurons, dim = network.weights[0].shape
         n_tiles = -(-n_neurons // self._settings.tile)
-        useful = max(1, n_neurons * (dim + network.widths[-1]) // WORK_PER_THREAD)
+        useful = max(1, rule.batch_size * n_neurons * (dim + network.widths[-1]) // WORK_PER_THREAD)
         self._n_threads = min(n_threads, n_tiles, useful)
         self._workspace = _workspace(network, self._settings, n_tiles, self._n_threads)
         self._pool = ThreadPoolExecutor(self._n_threads, thread_name_prefix="meanfield")
@@ -141,6 +141,10 @@ class TwoLayerTrainer:
     def state(self) -> Parameters:
         """Return a copy of the present arrays."""
         return Parameters(*(array.copy() for array in self._parameters))
+
+    def is_finite(self) -> bool:
+        """Whether the present arrays hold finite numbers only."""
+        return is_finite(self._parameters)
 
     def network(self, state: Parameters | None = None) -> Network:
         """Return the present network, or the one of another `state`; it does not share memory with training."""

@@ -8,6 +8,7 @@ compilation in each process, never an import error.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import logging
 import os
@@ -78,7 +79,26 @@ class _CacheImpl(CompileResultCacheImpl):
 
 
 class _KernelCache(FunctionCache):
+    """A cache whose faults cost a compilation and never a call."""
+
     _impl_class = _CacheImpl
+
+    def load_overload(self, sig, target_context):
+        """Return the compiled code, or None where there is none or it cannot be read."""
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception as error:
+            logging.getLogger("meanfield").warning("a compiled kernel cannot be read and is made anew: %s", error)
+            return None
+
+    def save_overload(self, sig, data):
+        """Keep the compiled code; processes take turns, lest one's index name another's code."""
+        try:
+            with (cache_folder() / "lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                super().save_overload(sig, data)
+        except OSError as error:
+            logging.getLogger("meanfield").warning("a compiled kernel cannot be kept: %s", error)
 
 
 def _compile(function, fastmath):

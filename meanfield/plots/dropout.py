@@ -59,7 +59,8 @@ def change_against_kept(curves: pd.DataFrame, limits: Mapping[str, float], *, ti
     Above, the exact mean over subsets; it leaves the line as m approaches N, by (N - m)/(N - 1), along the thin
     lines: these are what the widths would follow if all had c_N = c. Below, the
     standard deviation over subsets, beside the slope -1/2 (of the part of L_A - L that is linear in the
-    subset; it vanishes where the output weights are stationary) and -1 (of the quadratic part). Mean-field
+    subset; it vanishes where the output weights are stationary) and -1 (of the pairs in the quadratic part; its single
+    neurons fall as m^(-3/2)). Mean-field
     scaling only; m = N, where both are 0, is left out.
 
     Parameters

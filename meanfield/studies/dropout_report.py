@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
-from meanfield.model.datasets import find_data
+from meanfield.model.datasets import TABLE_TYPES, find_data
 from meanfield.plots import dropout as plots
 from meanfield.studies.dropout import SCALINGS, DropoutRun, cost, one_run, setting_of
 from meanfield.studies.report import Report, Study, plus_minus
@@ -86,6 +86,7 @@ def _short(table: pd.DataFrame) -> pd.DataFrame:
         "change at m = N/2": column("half_change"),
         "c_N": column("c_n"),
         "c_N, control": column("c_n", "control"),
+        "risk, control": column("risk", "control"),
     }
     short = pd.DataFrame(columns).reset_index().rename(columns={"n_neurons": "N"})
     return short.assign(data=short["data"].map(_short_name)).replace("nan", "-")
@@ -131,7 +132,7 @@ def _short_name(data: str) -> str:
 
 def _holds_labels(run: DropoutRun) -> bool:
     """Whether a user's file, taken as it is, looks as if it held class labels."""
-    if run.digest is None or run.target is not None:
+    if Path(run.data).suffix.lower() not in TABLE_TYPES or run.target is not None:
         return False
     y = find_data(run.data).y
     return y.shape[1] == 1 and 2 < np.unique(y).size <= 20 and bool((y == np.rint(y)).all())

@@ -31,7 +31,7 @@ class FixedSamples:
         self._law: Law = law if whole else _Sampled(law)
         self._options: dict[str, Any] = {"n_samples": n_samples, "rng": int(rng.integers(2**62))}
 
-    def curve(self, network: Network, n_kept: Sequence[int], *, std: bool) -> pd.DataFrame:
+    def curve(self, network: Network, n_kept: Sequence[int], *, std: bool | None) -> pd.DataFrame:
         """Return the `dropout_curve` of a network."""
         return dropout_curve(network, self._law, n_kept, std=std, **self._options)
 

@@ -12,6 +12,7 @@ from oracles import loss_of_sample, plain_sgd
 
 from meanfield import DivergenceError, Empirical, IsotropicGaussians, Network, PiecewiseLinear, Recording, run_sgd
 from meanfield.dynamics import sgd, trainer
+from meanfield.dynamics.recording import log_spaced_steps
 from meanfield.dynamics.schedules import step_sizes
 
 ACTIVATIONS = [
@@ -307,6 +308,12 @@ def test_divergence_names_the_step_where_the_loss_overflows():
     y[149] = 1e300
     result = run_sgd(network, Listed(x, y), step_size=0.01, n_steps=300, on_divergence="stop", rng=0)
     assert result.status.startswith("diverged at step 150 of 300")
+    steps = result.records["step"].tolist()
+    assert steps == [step for step in log_spaced_steps(300) if step < 150]
+    assert np.isfinite(result.records["loss"]).all()
+    record = Recording([100], networks=True)
+    recorded = run_sgd(network, Listed(x, y), step_size=0.01, n_steps=300, on_divergence="stop", record=record, rng=0)
+    assert recorded.final == recorded.networks[100]
 
 
 def test_divergence_of_the_last_update_is_seen_though_every_loss_is_finite():
