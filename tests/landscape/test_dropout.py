@@ -7,6 +7,7 @@ from itertools import combinations, product
 import numpy as np
 import pytest
 from oracles import activation_value
+from random_networks import random_network as make_network
 
 import meanfield.model.network as network_module
 from meanfield.landscape import dropout, dropout_moments
@@ -18,14 +19,6 @@ from meanfield.model.risk import risk
 ACTIVATIONS = ["relu", "tanh", "sigmoid", "quadratic", "truncated-relu"]
 COLUMNS = ["n_kept", "mean_change", "std_change", "standard_error", "method", "n_neurons", "risk"]
 ISOTROPIC = IsotropicGaussians(dim=3, delta=0.5)
-
-
-def make_network(widths, *, activation="relu", scaling="mean-field", biases=True, seed=0, dtype=np.float64):
-    rng = np.random.default_rng(seed)
-    shapes = list(zip(widths[1:], widths[:-1], strict=True))
-    weights = [rng.standard_normal(shape).astype(dtype) for shape in shapes]
-    offsets = [rng.standard_normal(n).astype(dtype) for n in widths[1:]] if biases else None
-    return Network(weights, offsets, activation=activation, scaling=scaling)
 
 
 def make_data(n_samples, dim, n_outputs, seed=1):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from functools import cache
+from functools import cache, partial
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
 import pytest
 from oracles import activation_value, plain_sgd
+from random_networks import random_network
 
 import meanfield.model.network as network_module
 from meanfield.landscape import dropout_bounds as module
@@ -29,12 +30,7 @@ SUPREMA = {"tanh": 1.0, "erf": 1.0, "sigmoid": 1.0, "truncated-relu": 7.5, CLIP:
 UNBOUNDED = ["relu", "softplus", "linear", "quadratic", PiecewiseLinear([(0.0, 1.0)], right_slope=-0.5)]
 
 
-def make_network(widths, *, activation="tanh", scaling="mean-field", biases=True, seed=0, dtype=np.float64):
-    rng = np.random.default_rng(seed)
-    shapes = list(zip(widths[1:], widths[:-1], strict=True))
-    weights = [rng.standard_normal(shape).astype(dtype) for shape in shapes]
-    offsets = [rng.standard_normal(n).astype(dtype) for n in widths[1:]] if biases else None
-    return Network(weights, offsets, activation=activation, scaling=scaling)
+make_network = partial(random_network, activation="tanh")
 
 
 def make_data(n_samples, dim, n_outputs, seed=1):

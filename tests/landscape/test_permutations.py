@@ -8,6 +8,7 @@ from math import comb
 import numpy as np
 import pytest
 from oracles import forward
+from random_networks import random_network as make_network
 
 import meanfield.model.network as network_module
 from meanfield.landscape import nested
@@ -17,7 +18,6 @@ from meanfield.landscape.nested import nested_changes
 from meanfield.landscape.permutations import dropout_quantiles, quantile_intervals, random_joins
 from meanfield.model.laws import Empirical, IsotropicGaussians
 from meanfield.model.losses import LOSSES
-from meanfield.model.network import Network
 from meanfield.model.risk import risk
 
 ISOTROPIC = IsotropicGaussians(dim=3, delta=0.5)
@@ -46,14 +46,6 @@ def plain_loss(loss, y, y_hat):
     if loss == "logistic":
         return np.log1p(np.exp(-y * y_hat))[:, 0]
     return np.log(np.exp(y_hat).sum(axis=1)) - (y * y_hat).sum(axis=1)
-
-
-def make_network(widths, *, activation="relu", scaling="mean-field", biases=True, seed=0, dtype=np.float64):
-    rng = np.random.default_rng(seed)
-    shapes = list(zip(widths[1:], widths[:-1], strict=True))
-    weights = [rng.standard_normal(shape).astype(dtype) for shape in shapes]
-    offsets = [rng.standard_normal(n).astype(dtype) for n in widths[1:]] if biases else None
-    return Network(weights, offsets, activation=activation, scaling=scaling)
 
 
 def make_data(n_samples, dim, loss, seed=1):

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from oracles import forward
+from random_networks import random_network as make_network
 
 import meanfield.model.network as network_module
 from meanfield.checks import MeanfieldWarning
@@ -22,14 +23,6 @@ from meanfield.theory.scaling import fit_exponent
 
 ISOTROPIC = IsotropicGaussians(dim=3, delta=0.5)
 SEARCHES = ("greedy", "swaps", "adversarial-greedy")
-
-
-def make_network(widths, *, activation="relu", scaling="mean-field", biases=True, seed=0, dtype=np.float64):
-    rng = np.random.default_rng(seed)
-    shapes = list(zip(widths[1:], widths[:-1], strict=True))
-    weights = [rng.standard_normal(shape).astype(dtype) for shape in shapes]
-    offsets = [rng.standard_normal(n).astype(dtype) for n in widths[1:]] if biases else None
-    return Network(weights, offsets, activation=activation, scaling=scaling)
 
 
 def make_data(n_samples=20, dim=3, n_outputs=2, seed=1):

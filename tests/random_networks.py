@@ -1,0 +1,16 @@
+"""Networks to test on."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from meanfield import Network
+
+
+def random_network(widths, *, activation="relu", scaling="mean-field", biases=True, seed=0, dtype=np.float64):
+    """A network with standard normal weights and biases."""
+    rng = np.random.default_rng(seed)
+    shapes = list(zip(widths[1:], widths[:-1], strict=True))
+    weights = [rng.standard_normal(shape).astype(dtype) for shape in shapes]
+    offsets = [rng.standard_normal(n).astype(dtype) for n in widths[1:]] if biases else None
+    return Network(weights, offsets, activation=activation, scaling=scaling)
