@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from meanfield.kernels.blas import single_threaded_blas
 from meanfield.kernels.fused import FUSED_SAMPLES, LANE_BYTES
+from meanfield.kernels.threads import spread_out
 from meanfield.kernels.two_layer import Parameters, Settings, Workspace, train
 from meanfield.model.activations import activation_code
 from meanfield.model.losses import loss_code
@@ -23,15 +24,18 @@ from meanfield.model.network import Network
 
 __all__ = ["Rule", "TwoLayerTrainer", "block_samples", "is_finite"]
 
-# Neurons a tile and samples a panel: wide enough for the matrix products, small enough for the second-level cache.
+# Neurons a tile, at most, and samples a panel: wide enough for the matrix products, small enough for the second-level
+# cache. Tiles hold whole runs of four vectors, so that no compiled loop ends in single numbers.
 TILE = 512
-PANEL = 8
+PANEL = 4
+VECTORS_PER_RUN = 4
+CACHE_LINE_BYTES = 64
 
 # Up to this many bytes of weights a neuron, the fused pass beats the two matrix products of a block.
 FUSED_ROW_BYTES = 512
 
 # Below this many multiplications a step and thread, meeting at the barrier costs more than a second thread saves.
-WORK_PER_THREAD = 1 << 16
+WORK_PER_THREAD = 1 << 14
 
 # A block whose weights decay by more than exp(-20) would drown in rounding.
 LARGEST_DECAY = 20.0
@@ -42,6 +46,13 @@ Array = NDArray[np.floating[Any]]
 def is_fused(dim: int, dtype: np.dtype[Any]) -> bool:
     """Whether a neuron's weights are so few that blocks are closed and opened in one fused pass."""
     return dim * dtype.itemsize <= FUSED_ROW_BYTES
+
+
+def tile_neurons(n_neurons: int, dtype: np.dtype[Any]) -> int:
+    """Return the neurons of a tile: as few tiles as may be, of equal size but for filling up."""
+    run = VECTORS_PER_RUN * LANE_BYTES // dtype.itemsize
+    n_tiles = -(-n_neurons // TILE)
+    return -(-n_neurons // (n_tiles * run)) * run
 
 
 def block_samples(dim: int, dtype: np.dtype[Any]) -> int:
@@ -172,6 +183,7 @@ class TwoLayerTrainer:
 
         def enter(thread: int) -> None:
             gate.wait()
+            spread_out(thread, self._n_threads)
             work(thread, self._n_threads)
 
         try:
@@ -206,7 +218,6 @@ def _copied(network: Network) -> Parameters:
 def _settings(network: Network, rule: Rule) -> Settings:
     n_neurons, dim = network.weights[0].shape
     block = rule.block_steps(dim, network.dtype)
-    lanes = LANE_BYTES // network.dtype.itemsize
     return Settings(
         activation=activation_code(network.activation, network.dtype),
         loss=loss_code(rule.loss),
@@ -215,7 +226,7 @@ def _settings(network: Network, rule: Rule) -> Settings:
         batch_size=rule.batch_size,
         block=block,
         panel=max(1, PANEL // rule.batch_size),
-        tile=min(TILE, -(-n_neurons // lanes) * lanes),
+        tile=tile_neurons(n_neurons, network.dtype),
         fused="weight_0" in rule.trained and is_fused(dim, network.dtype) and block * rule.batch_size == FUSED_SAMPLES,
         train_inner="weight_0" in rule.trained,
         train_inner_bias="bias_0" in rule.trained,
@@ -227,19 +238,28 @@ def _settings(network: Network, rule: Rule) -> Settings:
 def _workspace(network: Network, settings: Settings, n_tiles: int, n_threads: int) -> Workspace:
     batch, samples, tile = settings.batch_size, settings.block * settings.batch_size, settings.tile
     dim, n_outputs, kind = network.widths[0], network.widths[-1], network.dtype
-    fused = settings.fused
+    fused, lanes = settings.fused, LANE_BYTES // kind.itemsize
+    rows = dim + (network.biases is not None)
     return Workspace(
         coefficients=_aligned_zeros((n_tiles, samples, tile), kind),
+        outer=_aligned_zeros((n_tiles, n_outputs, tile), kind),
         features=_aligned_zeros((n_tiles, batch, tile), kind),
         slopes=_aligned_zeros((n_tiles, batch, tile), kind),
         gram=np.zeros((2, samples, samples), kind),
-        partial=np.zeros((2, n_tiles, batch, n_outputs), kind),
-        signal=np.zeros((n_threads, batch, n_outputs), kind),
-        output_bias=np.zeros((n_threads, n_outputs), kind),
-        columns=_aligned_zeros((n_tiles if fused else 0, dim, tile), kind),
-        samples=np.zeros((n_threads if fused else 0, 2, dim, samples), kind),
+        partial=_zeros_apart((2, n_tiles, batch, n_outputs), kind),
+        signal=_zeros_apart((n_threads, batch, n_outputs), kind),
+        output_bias=_zeros_apart((n_threads, n_outputs), kind),
+        columns=_aligned_zeros((n_tiles if fused else 0, tile // lanes, rows, lanes), kind),
+        samples=np.zeros((n_threads if fused else 0, 2, rows, samples), kind),
         arrivals=np.zeros(1, np.int64),
     )
+
+
+def _zeros_apart(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """Return zeros of which no two rows share a cache line, lest threads that write to them wait for each other."""
+    line = CACHE_LINE_BYTES // dtype.itemsize
+    *outer, columns = shape
+    return _aligned_zeros((*outer, -(-columns // line) * line), dtype)[..., :columns]
 
 
 def _aligned_zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
