@@ -80,6 +80,8 @@ def path_points(path: WeightPath, n_grid: int) -> PathPoints:
     return PathPoints(path, [points[kind] for kind in path.kinds], inside)
 
 
+# Overflow shows as a risk that is not finite; warnings of the arithmetic on the way would say less.
+@np.errstate(over="ignore", invalid="ignore")
 def sums_along(points: PathPoints, evaluation: Evaluation, *, with_errors: bool, progress: bool) -> PathSums:
     """Return the sums over all samples of ``evaluation``; memory is that of a few forward passes of one chunk."""
     work = partial(_chunk_losses, points, evaluation, with_errors)
@@ -91,6 +93,7 @@ def sums_along(points: PathPoints, evaluation: Evaluation, *, with_errors: bool,
     return sums
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def _chunk_losses(points: PathPoints, evaluation: Evaluation, with_errors: bool, rows: slice) -> _ChunkLosses:
     x, y = evaluation.x[rows], evaluation.y[rows]
     path, outputs = points.path, []
@@ -98,13 +101,11 @@ def _chunk_losses(points: PathPoints, evaluation: Evaluation, with_errors: bool,
     features = _last_features(path.vertices[0], x)
     for segment, inside in enumerate(points.inside):
         start, end = path.ends(segment)
-        before = start.readout(features).astype(np.float64)
         if inside is None:
-            after = end.readout(features).astype(np.float64)
-            moves[segment] = np.square(after - before).sum(axis=1)
-            outputs.append(_interpolated(before, after, points.u[segment]))
+            outputs.append(_interpolated(start.readout(features), end.readout(features), points.u[segment]))
+            moves[segment] = np.square(outputs[-1][-1] - outputs[-1][0]).sum(axis=1)
         else:
-            size = _size_of_terms(start, features)
+            before, size = start.readout(features), _size_of_terms(start, features)
             features = _last_features(end, x)
             outputs.append(np.stack([before, inside.predict(x), end.readout(features)], dtype=np.float64))
             deviation[segment], terms = _largest_part(outputs[-1], size), max(terms, float(size.max()))
@@ -119,7 +120,7 @@ def _last_features(network: Network, x: Array) -> Array:
 
 
 def _interpolated(before: Array, after: Array, u: Array) -> Array:
-    """Return (1 - u) before + u after, (points, s, C), the ends exactly."""
+    """Return (1 - u) before + u after in float64, (points, s, C), the ends exactly."""
     weights = u[:, np.newaxis, np.newaxis]
     return (1 - weights) * before + weights * after
 

@@ -80,7 +80,7 @@ def path_risk(
     TypeError : ``path`` is no `WeightPath`; no ``rng`` where samples are drawn
     ValueError : a law that does not fit the networks; an unknown loss or targets that do not suit it; an idle
         segment on which the outputs change
-    ArithmeticError : a risk above the vertex maximum, or none at all (overflow)
+    ArithmeticError : outputs that overflow; a risk above the vertex maximum, which no convex loss has
 
     See Also
     --------
@@ -94,8 +94,9 @@ def path_risk(
     evaluation = evaluation_on(law, loss, n_samples, rng)
     check_targets(loss, evaluation.y)
     sums = sums_along(points, evaluation, with_errors=_are_classes(evaluation.y), progress=progress)
-    _check_idle(path, sums.deviation)
     table = _as_table(points, evaluation, sums)
+    _check_overflow(table)
+    _check_idle(path, sums.deviation)
     attributes = _attributes(path, evaluation, sums, table["risk"].to_numpy(), points.vertex_rows)
     _check_certificate(attributes, _tolerance(path.vertices[0]) * sums.terms * math.sqrt(law.n_outputs))
     table.attrs.update(attributes)
@@ -112,6 +113,15 @@ def _are_classes(y: Array) -> bool:
 
 def _tolerance(network: Network) -> float:
     return ROUNDING_UNITS * network.n_hidden * float(np.finfo(network.dtype).eps)
+
+
+def _check_overflow(table: pd.DataFrame) -> None:
+    bad = table[~np.isfinite(table["risk"])]
+    if len(bad):
+        raise ArithmeticError(
+            f"the risk on segment {bad['segment'].iloc[0]} is {bad['risk'].iloc[0]}: outputs overflow there; scale "
+            "inputs or weights down, or use float64"
+        )
 
 
 def _check_idle(path: WeightPath, deviation: Array) -> None:
@@ -188,5 +198,5 @@ def _check_certificate(attributes: dict[str, Any], moved: float) -> None:
     if not found <= highest + allowed:
         raise ArithmeticError(
             f"the largest risk on the path, {found}, is above that of all vertices, {highest}, by more than rounding, "
-            f"{allowed:.3g}: risks that are not finite mean overflow; otherwise please report this path"
+            f"{allowed:.3g}: the loss is not convex along it"
         )
