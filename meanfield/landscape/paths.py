@@ -17,6 +17,11 @@ from meanfield.model.network import Network
 
 __all__ = ["connect"]
 
+_REMEDY = {
+    "dtype": ": convert the weights with .astype",
+    "presence of biases": ": give the one without biases zeros",
+}
+
 
 def connect(
     first: Network,
@@ -49,7 +54,8 @@ def connect(
 
         - V^(l), l < H: a Network of widths (|I_l|, m_{l+1}, .., m_H, C), |I_0| = d, whose inputs are the features
           ``features(x, l)[:, I_l]`` (l = 0: x) of the end. Either scaling; the end's activation and dtype
-        - V^(0) may be None: the neurons I_1 with V^(1) are then the small network
+        - V^(0) may be None: the neurons I_1 with V^(1) are then the small network, as for inherited ones, and the
+          sets I_1 of both ends need room side by side
         - V^(H): a pair (weights (C, |I_H|), bias (C,) or None), y_hat = weights h + bias without a factor
     second_keeps : what an end without its own kept sets keeps: "same", the first one's, or the "complement", of
         what the first end leaves out the first floor(n_l / 2)
@@ -130,12 +136,6 @@ def _check_ends(first: Network, second: Network) -> None:
     for layer, widths in enumerate(zip(first.widths[1:-1], second.widths[1:-1], strict=True), start=1):
         if max(widths) == 1:
             raise ValueError(f"hidden layer {layer} has one neuron: a path needs two or more in every hidden layer")
-
-
-_REMEDY = {
-    "dtype": ": convert the weights with .astype",
-    "presence of biases": ": give the one without biases zeros",
-}
 
 
 def _warn_of_equal_ends(first: Network, second: Network) -> None:

@@ -141,7 +141,7 @@ def expected_maximum(ends, kept, loss, law):
     return max(*of_ends, *phis[0], *phis[1])
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_inherited_sub_networks(data):
     ends, loss, law = data.draw(pairs_of_networks())
@@ -190,7 +190,7 @@ def given_phis(end, kept, subnetworks, loss, law):
     return [mean_loss(loss, law, y_hat) for y_hat in outputs]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_any_sub_networks(data):
     ends, loss, law = data.draw(pairs_of_networks())
