@@ -14,8 +14,12 @@ if TYPE_CHECKING:
     from meanfield.dynamics.sgd import Recording, Trajectory, run_sgd
     from meanfield.landscape.dropout import dropout_change, dropout_curve, neuron_variance
     from meanfield.landscape.dropout_bounds import dropout_bounds
+    from meanfield.landscape.kept_sets import choose_kept
+    from meanfield.landscape.path_risk import path_risk
+    from meanfield.landscape.paths import connect
     from meanfield.landscape.permutations import dropout_quantiles
     from meanfield.landscape.subsets import Subset, choose_subset, ladder_exponents, subset_ladder
+    from meanfield.landscape.weight_path import WeightPath
     from meanfield.model.activations import PiecewiseLinear
     from meanfield.model.datasets import load_dataset, load_table
     from meanfield.model.laws import AnisotropicGaussians, Empirical, IsotropicGaussians, Law, TeacherStudent
@@ -36,8 +40,11 @@ __all__ = [
     "Subset",
     "TeacherStudent",
     "Trajectory",
+    "WeightPath",
+    "choose_kept",
     "choose_subset",
     "classification_error",
+    "connect",
     "dropout_bounds",
     "dropout_change",
     "dropout_curve",
@@ -46,6 +53,7 @@ __all__ = [
     "load_dataset",
     "load_table",
     "neuron_variance",
+    "path_risk",
     "risk",
     "run_sgd",
     "subset_ladder",
@@ -56,8 +64,12 @@ _HOMES = {
     "dynamics.sgd": ("Recording", "Trajectory", "run_sgd"),
     "landscape.dropout": ("dropout_change", "dropout_curve", "neuron_variance"),
     "landscape.dropout_bounds": ("dropout_bounds",),
+    "landscape.kept_sets": ("choose_kept",),
+    "landscape.path_risk": ("path_risk",),
+    "landscape.paths": ("connect",),
     "landscape.permutations": ("dropout_quantiles",),
     "landscape.subsets": ("Subset", "choose_subset", "ladder_exponents", "subset_ladder"),
+    "landscape.weight_path": ("WeightPath",),
     "model.activations": ("PiecewiseLinear",),
     "model.datasets": ("load_dataset", "load_table"),
     "model.laws": ("AnisotropicGaussians", "Empirical", "IsotropicGaussians", "Law", "TeacherStudent"),

@@ -7,10 +7,11 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from meanfield.model.network import Network
 
-__all__ = ["Counts", "Entry", "by_layer", "checked_entries", "hidden_widths"]
+__all__ = ["Counts", "Entry", "by_layer", "checked_entries", "draw_kept", "hidden_widths"]
 
 Counts = tuple[int, ...]
 Entry = int | Counts
@@ -41,6 +42,12 @@ def hidden_widths(network: Network) -> Entry:
     """Return the number of neurons N, or the tuple of widths of several hidden layers."""
     hidden = network.widths[1:-1]
     return hidden if len(hidden) > 1 else hidden[0]
+
+
+def draw_kept(network: Network, entry: Entry, rng: np.random.Generator) -> list[NDArray[np.intp]]:
+    """Return a uniformly random set of ``entry`` neurons for each hidden layer, in increasing order."""
+    counts = zip(network.widths[1:-1], by_layer(network, entry), strict=True)
+    return [np.sort(rng.choice(n_neurons, m, replace=False)) for n_neurons, m in counts]
 
 
 def _checked_entry(network: Network, entry: Any) -> Entry:

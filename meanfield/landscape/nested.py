@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from meanfield.kernels.blas import single_threaded_blas
 from meanfield.kernels.nested import TILE, joining_sums
 from meanfield.landscape.dropout_moments import in_order
-from meanfield.landscape.evaluation import Evaluation
+from meanfield.landscape.evaluation import Evaluation, Spread
 from meanfield.model.losses import per_sample_loss
 from meanfield.model.network import Network, row_chunks
 
@@ -62,7 +62,7 @@ def nested_changes(
     joins : (P, N), in C order: neuron i is in the sets from size number joins[p, i] on; S means in none
     """
     work = partial(_chunk_changes, network, evaluation, sizes, joins)
-    total, spread, risk = np.zeros((len(joins), sizes.size)), _Spread(), 0.0
+    total, spread, risk = np.zeros((len(joins), sizes.size)), Spread(), 0.0
     n_samples = len(evaluation.x)
     with single_threaded_blas():
         for chunk in in_order(work, row_chunks(n_samples)):
@@ -72,21 +72,6 @@ def nested_changes(
     variance = spread.squares / (n_samples * max(n_samples - 1, 1))
     variance = np.zeros(sizes.size) if evaluation.method == "exact" else variance
     return NestedChanges(total / n_samples, variance, risk / n_samples)
-
-
-class _Spread:
-    """Mean and sum of squared deviations over samples, part by part (Chan, Golub & LeVeque 1983)."""
-
-    def __init__(self) -> None:
-        self.count, self.mean, self.squares = 0, np.zeros(()), np.zeros(())
-
-    def add(self, values: Array) -> None:
-        """Add ``values`` (S, s) of s samples."""
-        part, size = values.mean(axis=1), values.shape[1]
-        gap, total = part - self.mean, self.count + size
-        deviations = values - part[:, np.newaxis]
-        self.squares = self.squares + (deviations**2).sum(axis=1) + gap**2 * (self.count * size / total)
-        self.mean, self.count = self.mean + gap * (size / total), total
 
 
 def _chunk_changes(

@@ -18,7 +18,7 @@ from scipy.special import bdtr
 
 from meanfield.checks import check_integer, check_rng
 from meanfield.kernels.blas import single_threaded_blas
-from meanfield.landscape.counts import Entry, by_layer, checked_entries, hidden_widths
+from meanfield.landscape.counts import Entry, by_layer, checked_entries, draw_kept, hidden_widths
 from meanfield.landscape.evaluation import Evaluation, evaluation_on
 from meanfield.landscape.nested import nested_changes
 from meanfield.model.laws import Law
@@ -175,13 +175,11 @@ def _column(
     network: Network, evaluation: Evaluation, losses: Array, entry: Entry, n_draws: int, rng: np.random.Generator
 ) -> tuple[Array, float]:
     """Return the changes (n_draws,) of drawn subsets and the variance of their mean that is due to the samples."""
-    hidden, counts = network.widths[1:-1], by_layer(network, entry)
     by_subset, by_sample = np.zeros(n_draws), np.zeros(losses.size)
-    if counts == hidden:
+    if by_layer(network, entry) == network.widths[1:-1]:
         return by_subset, 0.0
     for k in range(n_draws):
-        kept = [np.sort(rng.choice(n, m, replace=False)) for n, m in zip(hidden, counts, strict=True)]
-        change = evaluation.losses(network.keep(kept)) - losses
+        change = evaluation.losses(network.keep(draw_kept(network, entry, rng))) - losses
         by_subset[k] = change.mean()
         by_sample += change / n_draws
     return by_subset, evaluation.variance_of_mean(by_sample)

@@ -22,7 +22,7 @@ from meanfield.model.moments import (
 )
 from meanfield.model.network import Network, row_chunks
 
-__all__ = ["Estimate", "check_fit", "classification_error", "risk"]
+__all__ = ["Estimate", "check_fit", "classification_error", "per_sample_error", "risk"]
 
 METHODS = ("exact", "sample")
 DEFAULT_SAMPLES = 2**14
@@ -131,6 +131,12 @@ def classification_error(
     return Estimate(wrong, math.sqrt(wrong * (1 - wrong) / n_samples), "sample")
 
 
+def per_sample_error(y: NDArray[Any], y_hat: NDArray[Any]) -> NDArray[np.float64]:
+    """Return 1 for each sample whose class is named wrongly, else 0, shape (n,); y and y_hat have shape (n, C)."""
+    wrong = _wrong_sign(y, y_hat) if y.shape[1] == 1 else y.argmax(axis=1) != y_hat.argmax(axis=1)
+    return wrong.astype(np.float64)
+
+
 def check_fit(network: Network, law: Law) -> None:
     """Raise unless ``network`` is a Network, ``law`` a Law, and their inputs and outputs agree in number."""
     if not isinstance(network, Network):
@@ -183,9 +189,7 @@ def _losses(network: Network, samples: Iterator[Sample], loss: str) -> Iterator[
 
 def _mistakes(network: Network, samples: Iterator[Sample]) -> Iterator[NDArray[np.float64]]:
     for x, y in samples:
-        y_hat = network.predict(x)
-        wrong = _wrong_sign(y, y_hat) if y.shape[1] == 1 else y.argmax(axis=1) != y_hat.argmax(axis=1)
-        yield wrong.astype(np.float64)
+        yield per_sample_error(y, network.predict(x))
 
 
 def _wrong_sign(y: NDArray[Any], y_hat: NDArray[Any]) -> NDArray[np.bool_]:
