@@ -12,6 +12,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from meanfield.checks import DivergenceError, MeanfieldWarning
     from meanfield.dynamics.sgd import Recording, Trajectory, run_sgd
+    from meanfield.landscape.alignment import Alignment, align
+    from meanfield.landscape.bezier import BezierTraining, train_bezier
+    from meanfield.landscape.curve_risk import curve_risk
+    from meanfield.landscape.curves import QuadraticBezier, StraightLine
     from meanfield.landscape.dropout import dropout_change, dropout_curve, neuron_variance
     from meanfield.landscape.dropout_bounds import dropout_bounds
     from meanfield.landscape.permutations import dropout_quantiles
@@ -23,7 +27,9 @@ if TYPE_CHECKING:
     from meanfield.model.risk import Estimate, classification_error, risk
 
 __all__ = [
+    "Alignment",
     "AnisotropicGaussians",
+    "BezierTraining",
     "DivergenceError",
     "Empirical",
     "Estimate",
@@ -32,12 +38,16 @@ __all__ = [
     "MeanfieldWarning",
     "Network",
     "PiecewiseLinear",
+    "QuadraticBezier",
     "Recording",
+    "StraightLine",
     "Subset",
     "TeacherStudent",
     "Trajectory",
+    "align",
     "choose_subset",
     "classification_error",
+    "curve_risk",
     "dropout_bounds",
     "dropout_change",
     "dropout_curve",
@@ -49,11 +59,16 @@ __all__ = [
     "risk",
     "run_sgd",
     "subset_ladder",
+    "train_bezier",
 ]
 
 _HOMES = {
     "checks": ("DivergenceError", "MeanfieldWarning"),
     "dynamics.sgd": ("Recording", "Trajectory", "run_sgd"),
+    "landscape.alignment": ("Alignment", "align"),
+    "landscape.bezier": ("BezierTraining", "train_bezier"),
+    "landscape.curve_risk": ("curve_risk",),
+    "landscape.curves": ("QuadraticBezier", "StraightLine"),
     "landscape.dropout": ("dropout_change", "dropout_curve", "neuron_variance"),
     "landscape.dropout_bounds": ("dropout_bounds",),
     "landscape.permutations": ("dropout_quantiles",),
