@@ -72,8 +72,9 @@ def align(
 
     With several hidden layers it is a coordinate descent: given the others, the best permutation of one layer is an
     assignment problem, and sweeps over the layers in random order are made until none lowers the distance. It ends
-    in a local minimum; of the starts, the permutations as they are and ``n_restarts`` random ones, the one of least
-    distance is kept, so that aligning never takes the networks further apart.
+    in a local minimum; of the starts, the neurons in their present order and ``n_restarts`` random orders, the one of
+    least distance is kept, so that aligning never takes the networks further apart. The metric matters there: with
+    M = 1 the n_l n_{l+1} weights of an internal layer, of order one in mean-field scaling, would drown the others.
 
     Parameters
     ----------
@@ -81,7 +82,7 @@ def align(
     n_restarts : random starts of several hidden layers
     max_sweeps : bound on the sweeps of one start; a warning says when it was met
     max_bytes : memory for the N x N matrix of an assignment, N the widest hidden layer: 8 N^2 bytes, 8 MB at
-        N = 1000 and 800 MB at N = 10,000; more is an error unless allowed here
+        N = 1000 and 800 MB at N = 10,000, besides copies of the weights; more is an error unless allowed here
     rng : Generator or seed, needed with several hidden layers
 
     Raises
@@ -91,7 +92,7 @@ def align(
 
     References
     ----------
-    Ainsworth, Hayase & Srinivasa 2023, weight matching (with M_l = 1, for any scaling).
+    Ainsworth, Hayase & Srinivasa 2023, weight matching, with M = 1.
 
     See Also
     --------
@@ -164,13 +165,12 @@ def _neurons(network: Network, layer: int) -> NDArray[np.float64]:
 
 
 def _best(first: Network, second: Network, descents: list[_Descent]) -> Alignment:
-    networks = [second.keep(descent.permutations) for descent in descents]
-    costs = [_squared_distance(first, network) for network in networks]
-    best, n_sweeps = int(np.argmin(costs)), sum(descent.n_sweeps for descent in descents)
+    costs = [_squared_distance(first, second.keep(descent.permutations)) for descent in descents]
+    best, n_sweeps = descents[int(np.argmin(costs))], sum(descent.n_sweeps for descent in descents)
     return Alignment(
-        network=networks[best],
-        permutations=descents[best].permutations,
-        cost=costs[best],
+        network=second.keep(best.permutations),
+        permutations=best.permutations,
+        cost=min(costs),
         start_costs=tuple(costs),
         n_sweeps=n_sweeps,
         n_assignments=n_sweeps * first.n_hidden,
