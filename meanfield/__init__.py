@@ -12,6 +12,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from meanfield.checks import DivergenceError, MeanfieldWarning
     from meanfield.dynamics.sgd import Recording, Trajectory, run_sgd
+    from meanfield.landscape.alignment import Alignment, align
+    from meanfield.landscape.bezier import BezierTraining, train_bezier
+    from meanfield.landscape.curve_risk import curve_risk
+    from meanfield.landscape.curves import QuadraticBezier, StraightLine
     from meanfield.landscape.dropout import dropout_change, dropout_curve, neuron_variance
     from meanfield.landscape.dropout_bounds import dropout_bounds
     from meanfield.landscape.kept_sets import choose_kept
@@ -27,7 +31,9 @@ if TYPE_CHECKING:
     from meanfield.model.risk import Estimate, classification_error, risk
 
 __all__ = [
+    "Alignment",
     "AnisotropicGaussians",
+    "BezierTraining",
     "DivergenceError",
     "Empirical",
     "Estimate",
@@ -36,15 +42,19 @@ __all__ = [
     "MeanfieldWarning",
     "Network",
     "PiecewiseLinear",
+    "QuadraticBezier",
     "Recording",
+    "StraightLine",
     "Subset",
     "TeacherStudent",
     "Trajectory",
     "WeightPath",
+    "align",
     "choose_kept",
     "choose_subset",
     "classification_error",
     "connect",
+    "curve_risk",
     "dropout_bounds",
     "dropout_change",
     "dropout_curve",
@@ -57,11 +67,16 @@ __all__ = [
     "risk",
     "run_sgd",
     "subset_ladder",
+    "train_bezier",
 ]
 
 _HOMES = {
     "checks": ("DivergenceError", "MeanfieldWarning"),
     "dynamics.sgd": ("Recording", "Trajectory", "run_sgd"),
+    "landscape.alignment": ("Alignment", "align"),
+    "landscape.bezier": ("BezierTraining", "train_bezier"),
+    "landscape.curve_risk": ("curve_risk",),
+    "landscape.curves": ("QuadraticBezier", "StraightLine"),
     "landscape.dropout": ("dropout_change", "dropout_curve", "neuron_variance"),
     "landscape.dropout_bounds": ("dropout_bounds",),
     "landscape.kept_sets": ("choose_kept",),

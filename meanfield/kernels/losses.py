@@ -7,7 +7,7 @@ import math
 from meanfield.kernels._jit import jit
 from meanfield.kernels.elementary import exp, log1p_exp, sigmoid
 
-__all__ = ["CROSS_ENTROPY", "LOGISTIC", "SQUARE", "loss_and_signal"]
+__all__ = ["CROSS_ENTROPY", "LOGISTIC", "SQUARE", "loss_and_signal", "losses_and_signals"]
 
 SQUARE, LOGISTIC, CROSS_ENTROPY = range(3)
 
@@ -20,6 +20,13 @@ def loss_and_signal(outputs, y, loss):
     if loss == LOGISTIC:
         return _logistic(outputs, y)
     return _cross_entropy(outputs, y)
+
+
+@jit
+def losses_and_signals(losses, outputs, y, loss):
+    """Write l(y, y_hat) into ``losses`` (n,) and minus dl/dy_hat over ``outputs``, y_hat; outputs and y (n, C)."""
+    for i in range(losses.size):
+        losses[i] = loss_and_signal(outputs[i], y[i], loss)
 
 
 @jit

@@ -16,7 +16,7 @@ from meanfield.landscape.evaluation import Evaluation, Spread
 from meanfield.landscape.weight_path import WeightPath
 from meanfield.model.losses import per_sample_loss
 from meanfield.model.network import Network, row_chunks
-from meanfield.model.risk import per_sample_error
+from meanfield.model.risk import mistakes
 
 __all__ = ["PathPoints", "PathSums", "path_points", "sums_along"]
 
@@ -111,7 +111,7 @@ def _chunk_losses(points: PathPoints, evaluation: Evaluation, with_errors: bool,
             deviation[segment], terms = _largest_part(outputs[-1], size), max(terms, float(size.max()))
     at_points = np.concatenate(outputs)
     losses = _at_points(partial(per_sample_loss, evaluation.loss), y, at_points)
-    errors = _at_points(per_sample_error, y, at_points) if with_errors else np.empty((0, len(x)))
+    errors = _at_points(mistakes, y, at_points) if with_errors else np.empty((0, len(x)))
     return _ChunkLosses(losses, errors, moves, deviation, terms)
 
 
@@ -125,7 +125,7 @@ def _interpolated(before: Array, after: Array, u: Array) -> Array:
     return (1 - weights) * before + weights * after
 
 
-def _at_points(per_sample: Callable[[Array, Array], Array], y: Array, outputs: Array) -> Array:
+def _at_points(per_sample: Callable[[Array, Array], NDArray[Any]], y: Array, outputs: Array) -> NDArray[Any]:
     """Return ``per_sample(y, y_hat)`` as (P, s) for outputs (P, s, C)."""
     targets = np.broadcast_to(y, outputs.shape).reshape(-1, y.shape[1])
     return per_sample(targets, outputs.reshape(targets.shape)).reshape(outputs.shape[:2])

@@ -19,7 +19,15 @@ from scipy.special import logsumexp
 from meanfield.checks import check_choice
 from meanfield.kernels import losses as kernels
 
-__all__ = ["LOSSES", "check_loss", "check_targets", "loss_code", "per_sample_loss"]
+__all__ = [
+    "LOSSES",
+    "check_loss",
+    "check_targets",
+    "hold_classes",
+    "loss_code",
+    "losses_and_signals",
+    "per_sample_loss",
+]
 
 Array = NDArray[np.float64]
 Targets = NDArray[np.floating[Any]]
@@ -85,6 +93,11 @@ def check_targets(loss: str, y: Targets) -> None:
         raise ValueError(f"loss {loss!r} does not suit the targets: {complaint}")
 
 
+def hold_classes(y: Targets) -> bool:
+    """Whether targets y (n, C) name classes: +1 or -1 of one output, or one-hot rows of several."""
+    return _not_signs(y) is None or _not_one_hot(y) is None
+
+
 def loss_code(loss: str) -> int:
     """Return the integer by which the kernels know ``loss``."""
     return _LOSSES[check_loss(loss)].code
@@ -101,3 +114,16 @@ def per_sample_loss(loss: str, y: Targets, y_hat: NDArray[np.floating[Any]]) -> 
         raise ValueError(f"y and y_hat must have the same shape (n, C), got {y.shape} and {y_hat.shape}")
     check_targets(loss, y)
     return _LOSSES[loss].per_sample(y.astype(np.float64), y_hat.astype(np.float64))
+
+
+def losses_and_signals(loss: str, y: Targets, y_hat: Targets) -> tuple[Array, Targets]:
+    """Return l(y, y_hat) of each sample, (n,), and minus dl/dy_hat, (n, C), in the dtype of y_hat (n, C).
+
+    Raises
+    ------
+    ValueError : an unknown loss, or targets of the wrong kind
+    """
+    check_targets(loss, y)
+    losses, signals = np.empty(len(y_hat)), y_hat.copy()
+    kernels.losses_and_signals(losses, signals, y.astype(y_hat.dtype, copy=False), loss_code(loss))
+    return losses, signals

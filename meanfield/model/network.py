@@ -126,7 +126,18 @@ class Network:
 
     def readout(self, features: Array) -> Array:
         """Return the outputs (n, C) for features (n, n_H) of the last hidden layer."""
-        return self._affine(features, self.n_hidden)
+        return self.affine(features, self.n_hidden)
+
+    def affine(self, h: Array, layer: int) -> Array:
+        """Return f_l W_l h + b_l, shape (n, n_{l+1}), for h (n, n_l) that enters ``layer`` l in 0..H."""
+        with single_threaded_blas():
+            z = h @ self._weights[layer].T
+        factor = self.factor(layer)
+        if factor != 1.0:
+            z *= self.dtype.type(factor)
+        if self._biases is not None:
+            z += self._biases[layer]
+        return z
 
     def keep(self, kept: Sequence[ArrayLike]) -> Network:
         """Return the network of the ``kept`` neurons alone, rescaled to stand for the whole.
@@ -241,20 +252,10 @@ class Network:
         check_finite("x", inputs)
         return inputs
 
-    def _affine(self, h: Array, layer: int) -> Array:
-        with single_threaded_blas():
-            z = h @ self._weights[layer].T
-        factor = self.factor(layer)
-        if factor != 1.0:
-            z *= self.dtype.type(factor)
-        if self._biases is not None:
-            z += self._biases[layer]
-        return z
-
     def _hidden(self, x: Array, layer: int) -> Array:
         h, code = x, activation_code(self._activation, self.dtype)
         for below in range(layer):
-            z = self._affine(h, below)
+            z = self.affine(h, below)
             h = np.empty(z.shape, z.dtype)
             activate(h.reshape(-1), code, z.reshape(-1))
         return h

@@ -7,7 +7,7 @@ import pytest
 from oracles import loss_of_sample, loss_slope
 
 from meanfield.kernels.losses import CROSS_ENTROPY, LOGISTIC, SQUARE, loss_and_signal
-from meanfield.model.losses import LOSSES, loss_code, per_sample_loss
+from meanfield.model.losses import LOSSES, hold_classes, loss_code, losses_and_signals, per_sample_loss
 
 CASES = {
     "square": (np.array([0.3, -2.0, 1.0]), np.array([1.0, 0.5, -4.0])),
@@ -57,3 +57,37 @@ def test_nan_is_carried(loss):
     y, y_hat = CASES[loss]
     outputs = np.full_like(y_hat, np.nan)
     assert np.isnan(loss_and_signal(outputs, y, loss_code(loss)))
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_batch_is_its_samples(loss, dtype):
+    y, y_hat = CASES[loss]
+    targets = np.array([y, y], dtype)
+    outputs = np.array([y_hat, 2 * y_hat], dtype)
+    kept = outputs.copy()
+    losses, signals = losses_and_signals(loss, targets.astype(np.float64), outputs)
+    np.testing.assert_array_equal(outputs, kept)
+    assert signals.dtype == dtype
+    for k in range(2):
+        assert loss_and_signal(kept[k], targets[k], loss_code(loss)) == losses[k]
+        np.testing.assert_array_equal(kept[k], signals[k])
+
+
+def test_targets_of_the_wrong_kind_have_no_signals():
+    with pytest.raises(ValueError, match="'logistic' does not suit the targets"):
+        losses_and_signals("logistic", np.zeros((2, 1)), np.zeros((2, 1)))
+
+
+@pytest.mark.parametrize(
+    ("y", "classes"),
+    [
+        ([[1.0], [-1.0]], True),
+        ([[1.0], [0.0]], False),
+        ([[0.0, 1.0], [1.0, 0.0]], True),
+        ([[0.0, 1.0], [1.0, 1.0]], False),
+        ([[1.0, -1.0]], False),
+    ],
+)
+def test_targets_that_name_classes(y, classes):
+    assert hold_classes(np.array(y)) is classes
