@@ -21,7 +21,7 @@ import numpy as np
 import platformdirs
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
 
-__all__ = ["cache_folder", "jit", "jit_sum"]
+__all__ = ["cache_folder", "jit", "jit_sum", "jit_view"]
 
 # nnan and ninf are never allowed: divergence would go unnoticed.
 CONTRACT = {"contract"}
@@ -125,3 +125,8 @@ def jit_sum(function):
 def jit_inline(function):
     """Compile like `jit`, for a helper that is to vanish in its callers: passing it arrays would cost as much as it."""
     return _compile(function, CONTRACT, forceinline=True)
+
+
+def jit_view(function):
+    """Copy the body of ``function``, which makes a view, into its callers: compiled kernels cannot return arrays."""
+    return numba.njit(inline="always", _nrt=False)(function)
