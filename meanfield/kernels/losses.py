@@ -7,9 +7,23 @@ import math
 from meanfield.kernels._jit import jit
 from meanfield.kernels.elementary import exp, log1p_exp, sigmoid
 
-__all__ = ["CROSS_ENTROPY", "LOGISTIC", "SQUARE", "loss_and_signal"]
+__all__ = ["CROSS_ENTROPY", "LOGISTIC", "SQUARE", "loss_and_signal", "losses_and_signals"]
 
 SQUARE, LOGISTIC, CROSS_ENTROPY = range(3)
+
+
+@jit
+def losses_and_signals(losses, outputs, y, loss):
+    """Write the loss of each row into ``losses`` (n,) and overwrite ``outputs`` as `loss_and_signal`; both (n, C)."""
+    if loss == SQUARE:
+        for i in range(losses.size):
+            losses[i] = _square(outputs[i], y[i])
+    elif loss == LOGISTIC:
+        for i in range(losses.size):
+            losses[i] = _logistic(outputs[i], y[i])
+    else:
+        for i in range(losses.size):
+            losses[i] = _cross_entropy(outputs[i], y[i])
 
 
 @jit
@@ -42,15 +56,17 @@ def _logistic(outputs, y):
 
 @jit
 def _cross_entropy(outputs, y):
-    # Relative to the largest output, so that no exponential overflows.
-    largest = outputs[0]
+    # Relative to the largest output, so that no exponential overflows; its own, 1, is left to log1p.
+    top = 0
     for c in range(1, y.size):
-        largest = outputs[c] if outputs[c] > largest else largest
-    total, target = 0.0, 0.0
+        top = c if outputs[c] > outputs[top] else top
+    largest, others, target = outputs[top], 0.0, 0.0
     for c in range(y.size):
         target += y[c] * (outputs[c] - largest)
-        outputs[c] = exp(outputs[c] - largest)
-        total += outputs[c]
     for c in range(y.size):
-        outputs[c] = y[c] - outputs[c] / outputs.dtype.type(total)
-    return math.log(total) - target
+        outputs[c] = exp(outputs[c] - largest)
+    for c in range(y.size):
+        others += 0.0 if c == top else outputs[c]
+    for c in range(y.size):
+        outputs[c] = y[c] - outputs[c] / outputs.dtype.type(1 + others)
+    return math.log1p(others) - target

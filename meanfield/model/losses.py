@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp
 
 from meanfield.checks import check_choice
 from meanfield.kernels import losses as kernels
@@ -23,19 +22,6 @@ __all__ = ["LOSSES", "check_loss", "check_targets", "loss_code", "per_sample_los
 
 Array = NDArray[np.float64]
 Targets = NDArray[np.floating[Any]]
-
-
-def _square(y: Array, y_hat: Array) -> Array:
-    residual = y - y_hat
-    return np.einsum("ij,ij->i", residual, residual)
-
-
-def _logistic(y: Array, y_hat: Array) -> Array:
-    return np.logaddexp(0, -y * y_hat)[:, 0]
-
-
-def _cross_entropy(y: Array, y_hat: Array) -> Array:
-    return logsumexp(y_hat, axis=1) - np.einsum("ij,ij->i", y, y_hat)
 
 
 def _any_target(y: Targets) -> str | None:
@@ -57,17 +43,16 @@ def _not_one_hot(y: Targets) -> str | None:
 
 
 class _Loss(NamedTuple):
-    """A loss's code in the kernels, its value for each sample, and what is wrong with targets (None if nothing)."""
+    """A loss's code in the kernels, and what is wrong with targets (None if nothing)."""
 
     code: int
-    per_sample: Callable[[Array, Array], Array]
     complaint: Callable[[Targets], str | None]
 
 
 _LOSSES = {
-    "square": _Loss(kernels.SQUARE, _square, _any_target),
-    "logistic": _Loss(kernels.LOGISTIC, _logistic, _not_signs),
-    "cross-entropy": _Loss(kernels.CROSS_ENTROPY, _cross_entropy, _not_one_hot),
+    "square": _Loss(kernels.SQUARE, _any_target),
+    "logistic": _Loss(kernels.LOGISTIC, _not_signs),
+    "cross-entropy": _Loss(kernels.CROSS_ENTROPY, _not_one_hot),
 }
 
 LOSSES: tuple[str, ...] = tuple(_LOSSES)
@@ -96,8 +81,14 @@ def per_sample_loss(loss: str, y: Targets, y_hat: NDArray[np.floating[Any]]) -> 
     Raises
     ------
     ValueError : an unknown loss, shapes that differ, or targets of the wrong kind
+
+    See Also
+    --------
+    meanfield.kernels.losses.loss_and_signal : the formulas, those of training too.
     """
     if y.shape != y_hat.shape or y.ndim != 2:
         raise ValueError(f"y and y_hat must have the same shape (n, C), got {y.shape} and {y_hat.shape}")
     check_targets(loss, y)
-    return _LOSSES[loss].per_sample(y.astype(np.float64), y_hat.astype(np.float64))
+    losses, outputs = np.empty(len(y)), y_hat.astype(np.float64, order="C")
+    kernels.losses_and_signals(losses, outputs, y.astype(np.float64, order="C"), loss_code(loss))
+    return losses
