@@ -22,7 +22,7 @@ TITLES = {
     "cantelli": "Cantelli, exact moments",
     "exponential": "exponential tail",
     "sup": "sup form",
-    "theorem": "form of the theorem, fitted prefactor",
+    "theorem": "form of the theorem on $|L_A-L|$, fitted prefactor",
 }
 # Every bound but the theorem's is one-sided.
 MEASURED = {"theorem": "magnitude"}
