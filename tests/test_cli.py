@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import matplotlib
 import numpy as np
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
@@ -211,10 +212,12 @@ def test_a_study_of_which_every_network_diverged_exits_1(tmp_path):
 
 
 def test_the_last_column_of_a_table_is_its_target(tmp_path):
-    x = np.random.default_rng(0).standard_normal((120, 3))
+    table = np.random.default_rng(0).standard_normal((120, 3))
+    table[:, 2] += 100
     path = tmp_path / "mine.csv"
-    np.savetxt(path, np.column_stack([x, np.sign(x[:, 0])]), delimiter=",", header="a,b,c,label", comments="")
+    np.savetxt(path, table, delimiter=",", header="a,b,target", comments="")
     options = ["run", "dropout", "--data", str(path), *SMALL, "--workers", "1", "--output", str(tmp_path)]
     result = CliRunner().invoke(app, options)
     assert result.exit_code == 0, result.output
     assert "mine.csv: relu" in result.stdout
+    assert pd.read_csv(tmp_path / "tables" / "widths.csv")["risk"].gt(100).all()

@@ -22,7 +22,7 @@ TITLES = {
     "cantelli": "Cantelli, exact moments",
     "exponential": "exponential tail",
     "sup": "sup form",
-    "theorem": "form of the theorem on $|L_A-L|$, fitted prefactor",
+    "theorem": "theorem's form on $|L_A-L|$, fitted",
 }
 # Every bound but the theorem's is one-sided.
 MEASURED = {"theorem": "magnitude"}

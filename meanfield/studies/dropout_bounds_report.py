@@ -131,8 +131,8 @@ class _Conclusion:
         fate = f"FAILS at {len(refuted)} of {len(rows)} (N, m), e.g. {where}" if len(refuted) else "holds"
         worst, most, at_infinity = _worst(rows)
         words = (
-            f"{fate}; worst ratio {worst['ratio']:.2g} at {_place(worst)}; "
-            f"exceeded by at most {_interval(most)} of the sets, at {_place(most)}"
+            f"{fate}; worst ratio {worst['ratio']:.2g} at {_place(worst)}; exceeded by at most {_interval(most)} of "
+            f"the sets{f', at {_place(most)}' if most['exceedance'] else ''}"
         )
         return words if pd.isna(at_infinity) else f"{words}; worst ratio to its value at N = infinity {at_infinity:.2g}"
 
