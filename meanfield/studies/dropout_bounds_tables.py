@@ -19,6 +19,7 @@ from meanfield.theory.scaling import settled_from
 __all__ = ["THEOREM", "FittedTheorem", "Measured", "fitted_theorem", "limits", "over_seeds", "with_theorem"]
 
 THEOREM = "theorem"
+UNSETTLED = "a failure elsewhere refutes nothing"
 NETWORK = ["seed", "n_neurons"]
 JUDGED = ["measured", "ratio", "exceedance", "exceedance_low", "exceedance_high", "refuted", "n_sets"]
 CONSTANTS = [
@@ -79,9 +80,9 @@ def _width_of_fit(summary: pd.DataFrame) -> tuple[int, str]:
     try:
         verdict = settled_from(summary["n_neurons"], summary["c_n"], summary["seed"])
     except ValueError as error:
-        return smallest, f"the smallest width; that c_N has settled is not judged: {error}"
+        return smallest, f"the smallest width; {UNSETTLED}, as it is not judged whether c_N has settled: {error}"
     if verdict.from_width is None:
-        return smallest, "the smallest width; c_N is not shown to settle"
+        return smallest, f"the smallest width; {UNSETTLED}, as c_N is not shown to settle"
     return max(verdict.from_width, smallest), "the smallest width from which c_N has settled"
 
 
