@@ -50,11 +50,15 @@ def run_dropout(
     data: Annotated[
         str,
         typer.Option(
-            help="Of gaussians, digits, mnist, fashion-mnist, cifar10, cifar10-subset, *.npz, *.csv; comma-separated."
+            help="Of gaussians, digits, mnist, fashion-mnist, cifar10, cifar10-subset, *.npz (arrays x, y), *.csv "
+            "(the last column is the target); comma-separated."
         ),
     ] = "gaussians,digits",
     target: Annotated[
-        str | None, typer.Option(help="What is learnt of a data set: one-hot, sign or value.", show_default="its own")
+        str | None,
+        typer.Option(
+            help="What is learnt of a data set: one-hot or sign of its classes, or value.", show_default="its own"
+        ),
     ] = None,
     widths: Annotated[str, typer.Option(help="Numbers of neurons N, comma-separated.")] = "64,128,256,512,1024,2048",
     seeds: Annotated[int, typer.Option(help="Replicas of each network.")] = 4,
@@ -93,7 +97,7 @@ def run_dropout(
         n_samples=samples,
         root_seed=root_seed,
     )
-    _say(run_study(STUDY, runs, output, root_seed=root_seed, n_workers=workers), output)
+    _say(run_study(STUDY, runs, output, root_seed=root_seed, n_workers=workers, say=_aside), output)
 
 
 @studies.command("dropout-regime")
@@ -124,7 +128,49 @@ def run_dropout_regime(
         n_seeds=seeds,
         horizon=horizon,
     )
-    _say(run_study(STUDY, runs, output, root_seed=root_seed, n_workers=workers), output)
+    _say(run_study(STUDY, runs, output, root_seed=root_seed, n_workers=workers, say=_aside), output)
+
+
+@studies.command("dropout-bounds")
+def run_dropout_bounds(
+    data: Annotated[str, typer.Option(help="As of dropout.")] = "gaussians,digits",
+    target: Annotated[str | None, typer.Option(help="As of dropout.", show_default="its own")] = None,
+    widths: Annotated[str, typer.Option(help="Numbers of neurons N, comma-separated.")] = "32,64,128,256,512,1024",
+    seeds: Annotated[int, typer.Option(help="Replicas of each network.")] = 4,
+    step_size: Annotated[
+        float | None, typer.Option(help="Step size alpha.", show_default="0.001 for gaussians, else 0.02")
+    ] = None,
+    horizon: Annotated[
+        float | None, typer.Option(help="Time T = steps x alpha.", show_default="4 for gaussians, else 20")
+    ] = None,
+    delta: Annotated[float, typer.Option(help="Probability with which a bound may fail.")] = 0.05,
+    orders: Annotated[int, typer.Option(help="Random orders of the neurons; a set of every size from each.")] = 400,
+    samples: Annotated[int, typer.Option(help="Samples of a measurement; a smaller data set is taken whole.")] = 1400,
+    output: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results/dropout-bounds"),
+    workers: Annotated[int | None, typer.Option(help="Processes.", show_default="one a CPU")] = None,
+    root_seed: Annotated[int, typer.Option(help="Seed that all replicas' seeds come from.")] = 0,
+) -> None:
+    """Do bounds on the loss change hold, and how tight are they? Three computable ones and the theorem's form.
+
+    Finished runs are kept in the output folder and not run again; Ctrl-C loses only the runs under way.
+    """
+    from meanfield.studies.dropout_bounds import grid
+    from meanfield.studies.dropout_bounds_report import STUDY
+    from meanfield.studies.report import run_study
+
+    runs = grid(
+        data=_list(data),
+        target=target,
+        widths=_integers("widths", widths),
+        n_seeds=seeds,
+        step_size=step_size,
+        horizon=horizon,
+        delta=delta,
+        n_orders=orders,
+        n_samples=samples,
+        root_seed=root_seed,
+    )
+    _say(run_study(STUDY, runs, output, root_seed=root_seed, n_workers=workers, say=_aside), output)
 
 
 def _list(words: str) -> list[str]:
@@ -140,6 +186,10 @@ def _integer(option: str, word: str) -> int:
         return int(word)
     except ValueError:
         raise ValueError(f"{option} must be integers separated by commas, got {word!r}") from None
+
+
+def _aside(line: str) -> None:
+    typer.echo(line, err=True)
 
 
 def _say(result: StudyResult, output: Path) -> None:
@@ -163,7 +213,7 @@ def _say(result: StudyResult, output: Path) -> None:
 
 
 def _one_line(message: Warning | str, *place: Any, **stream: Any) -> None:
-    typer.echo(f"warning: {message}", err=True)
+    _aside(f"warning: {message}")
 
 
 def main() -> None:

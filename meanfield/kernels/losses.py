@@ -49,15 +49,17 @@ def _logistic(outputs, y):
 
 @jit
 def _cross_entropy(outputs, y):
-    # Relative to the largest output, so that no exponential overflows.
-    largest = outputs[0]
+    # Relative to the largest output, so that no exponential overflows; its own, 1, is left to log1p.
+    top = 0
     for c in range(1, y.size):
-        largest = outputs[c] if outputs[c] > largest else largest
-    total, target = 0.0, 0.0
+        top = c if outputs[c] > outputs[top] else top
+    largest, others, target = outputs[top], 0.0, 0.0
     for c in range(y.size):
         target += y[c] * (outputs[c] - largest)
-        outputs[c] = exp(outputs[c] - largest)
-        total += outputs[c]
     for c in range(y.size):
-        outputs[c] = y[c] - outputs[c] / outputs.dtype.type(total)
-    return math.log(total) - target
+        outputs[c] = exp(outputs[c] - largest)
+    for c in range(y.size):
+        others += 0.0 if c == top else outputs[c]
+    for c in range(y.size):
+        outputs[c] = y[c] - outputs[c] / outputs.dtype.type(1 + others)
+    return math.log1p(others) - target

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from meanfield.model.network import Network
 
-__all__ = ["Counts", "Entry", "by_layer", "checked_entries", "draw_kept", "hidden_widths"]
+__all__ = ["Counts", "Entry", "by_layer", "checked_entries", "checked_sizes", "draw_kept", "hidden_widths"]
 
 Counts = tuple[int, ...]
 Entry = int | Counts
@@ -31,6 +31,18 @@ def checked_entries(network: Network, n_kept: Any) -> list[Entry]:
     if not entries:
         raise ValueError("n_kept must hold at least one entry, got none: pass e.g. [1]")
     return entries
+
+
+def checked_sizes(network: Network, n_kept: Any) -> list[int]:
+    """Return the entries of ``n_kept`` for the only hidden layer of a network.
+
+    Raises
+    ------
+    TypeError, ValueError : as `checked_entries`; ValueError for several hidden layers
+    """
+    if network.n_hidden > 1:
+        raise ValueError(f"n_kept is of one hidden layer here, got {network.n_hidden} layers: use dropout_curve there")
+    return [by_layer(network, entry)[0] for entry in checked_entries(network, n_kept)]
 
 
 def by_layer(network: Network, entry: Entry) -> Counts:

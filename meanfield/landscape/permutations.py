@@ -26,7 +26,14 @@ from meanfield.model.losses import check_loss
 from meanfield.model.network import Network
 from meanfield.model.risk import check_fit
 
-__all__ = ["DrawnChanges", "drawn_changes", "dropout_quantiles", "quantile_intervals", "random_joins"]
+__all__ = [
+    "DrawnChanges",
+    "drawn_changes",
+    "dropout_quantiles",
+    "quantile_intervals",
+    "quantile_table",
+    "random_joins",
+]
 
 Array = NDArray[np.floating[Any]]
 
@@ -115,7 +122,7 @@ def dropout_quantiles(
     entries = checked_entries(network, n_kept)
     generator = check_rng(rng, "dropout_quantiles")
     drawn = drawn_changes(network, evaluation_on(law, loss, n_samples, generator), entries, n_permutations, generator)
-    return _quantile_table(network, entries, drawn, levels, level)
+    return quantile_table(network, entries, drawn, levels, level)
 
 
 def drawn_changes(
@@ -185,9 +192,10 @@ def _column(
     return by_subset, evaluation.variance_of_mean(by_sample)
 
 
-def _quantile_table(
-    network: Network, entries: list[Entry], drawn: DrawnChanges, quantiles: list[float], level: float
+def quantile_table(
+    network: Network, entries: Sequence[Entry], drawn: DrawnChanges, quantiles: Sequence[float], level: float
 ) -> pd.DataFrame:
+    """Return the table of `dropout_quantiles` from the drawn changes of its entries."""
     columns = zip(entries, drawn.changes.T, drawn.changes.std(axis=0, ddof=1), drawn.standard_error, strict=True)
     blocks = [
         pd.DataFrame(

@@ -221,7 +221,7 @@ def _note_exponent(panel: Axes, fit: ExponentFit) -> str:
 def _mark_values(panel: Axes, values: pd.Series) -> None:
     """Put the ticks of the horizontal axis at the values."""
     ticks = sorted(values.unique())
-    panel.set_xticks(ticks, [f"{tick:.2g}" for tick in ticks])
+    panel.set_xticks(ticks, [f"{tick:.3g}" for tick in ticks])
     panel.xaxis.set_minor_locator(NullLocator())
 
 

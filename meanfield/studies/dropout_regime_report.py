@@ -11,7 +11,7 @@ import pandas as pd
 
 from meanfield.plots import dropout_regime as plots
 from meanfield.plots.style import interval_over_seeds, mean_over_seeds
-from meanfield.studies.dropout_regime import DIM, STEP_SIZE, RegimeRun, cost, one_run
+from meanfield.studies.dropout_regime import DIM, STEP_SIZE, RegimeRun, cost, memory, one_run
 from meanfield.studies.dropout_regime_tables import (
     BOUND_DELTA,
     FIT_FACTOR,
@@ -66,7 +66,7 @@ def report(store: Store, runs: Sequence[RegimeRun]) -> Report:
     return Report({**everything, **tables}, _figures(measured, tables), _short(measured, tables["horizons"]), words)
 
 
-STUDY = Study("dropout-regime", one_run, cost, report)
+STUDY = Study("dropout-regime", one_run, cost, memory, report)
 
 
 def _title(run: RegimeRun) -> str:

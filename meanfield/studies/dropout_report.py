@@ -13,7 +13,7 @@ from scipy.special import stdtrit
 
 from meanfield.model.datasets import TABLE_TYPES, find_data
 from meanfield.plots import dropout as plots
-from meanfield.studies.dropout import SCALINGS, DropoutRun, cost, one_run, setting_of
+from meanfield.studies.dropout import SCALINGS, DropoutRun, cost, memory, one_run, unmet_assumptions
 from meanfield.studies.report import Report, Study, plus_minus
 from meanfield.studies.store import Store
 from meanfield.theory.scaling import TOST_LEVEL, ExponentFit, fit_exponent, rejects, settled_from
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["STUDY", "report"]
 
-BOUNDED_ACTIVATIONS = ("truncated-relu", "tanh", "erf", "sigmoid")
 IDENTITY = (
     "The mean loss change over all subsets is c_N (N - m)/(m (N - 1)) on any network: an identity, not evidence. "
     "What is tested is that c_N settles as N grows, while the control's does not."
@@ -53,7 +52,7 @@ def report(store: Store, runs: Sequence[DropoutRun]) -> Report:
     return Report({**frames, "widths": table}, _figures(frames), _short(table), [*words, LEGEND, IDENTITY, *named])
 
 
-STUDY = Study("dropout", one_run, cost, report)
+STUDY = Study("dropout", one_run, cost, memory, report)
 
 
 def _title(run: DropoutRun) -> str:
@@ -139,14 +138,10 @@ def _holds_labels(run: DropoutRun) -> bool:
 
 
 def _assumptions(run: DropoutRun) -> str:
-    outside = []
-    if run.activation not in BOUNDED_ACTIVATIONS:
-        outside.append("the activation is not bounded")
-    if setting_of(run.data).train_outer:
-        outside.append("initial output weights are not bounded")
-    if not outside:
+    unmet = unmet_assumptions(run)
+    if not unmet:
         return "within the theorem's assumptions"
-    return f"outside the theorem's assumptions ({', '.join(outside)})"
+    return f"outside the theorem's assumptions ({', '.join(unmet)})"
 
 
 def _settling(summary: pd.DataFrame) -> str:

@@ -13,6 +13,7 @@ import pandas as pd
 from meanfield.kernels.threads import available_threads
 from meanfield.plots.style import save_figure
 from meanfield.studies.engine import OneRun, RunSummary, run_all
+from meanfield.studies.memory import expected_memory
 from meanfield.studies.store import Store
 
 if TYPE_CHECKING:
@@ -33,11 +34,12 @@ class Report:
 
 @dataclass(frozen=True)
 class Study:
-    """A study by its parts: how one run is made, what it costs, and what all of them say together."""
+    """A study by its parts: how one run is made, its work and its `array_bytes`, and what all runs say together."""
 
     name: str
     one_run: OneRun
     cost: Callable[[Any], float]
+    memory: Callable[[Any], float]
     report: Callable[[Store, Sequence[Any]], Report]
 
 
@@ -58,8 +60,11 @@ def run_study(
     root_seed: int = 0,
     n_workers: int | None = None,
     progress: bool | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> StudyResult:
     """Run what has no record yet in ``folder``, then report on all that is finished; interrupted, do not report.
+
+    ``say`` is told, in one line, the memory expected of the runs that are missing.
 
     See Also
     --------
@@ -67,8 +72,20 @@ def run_study(
     """
     available_threads()  # a bad setting is an error now, not in every run
     store = Store(folder)
+
+    def before(pending: list[Any], n_processes: int) -> None:
+        if say is not None:
+            say(expected_memory(map(study.memory, pending), n_processes))
+
     summary = run_all(
-        study.one_run, runs, store, root_seed=root_seed, n_workers=n_workers, cost=study.cost, progress=progress
+        study.one_run,
+        runs,
+        store,
+        root_seed=root_seed,
+        n_workers=n_workers,
+        cost=study.cost,
+        progress=progress,
+        before=before,
     )
     finished = [run for run in runs if store.has(run, root_seed=root_seed)]
     if summary.interrupted or not finished:

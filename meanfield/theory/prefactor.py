@@ -21,9 +21,9 @@ from numpy.typing import ArrayLike, NDArray
 from meanfield.checks import check_integer, check_positive
 from meanfield.theory.bounds import check_delta
 
-__all__ = ["PrefactorFit", "check_prefactor", "fit_prefactor", "theorem_form"]
+__all__ = ["PrefactorFit", "check_prefactor", "fit_prefactor", "rows_of_quantile", "theorem_form"]
 
-COLUMNS = ("n_neurons", "n_kept", "quantile", "low", "high")
+COLUMNS = ("n_neurons", "n_kept", "quantile", "magnitude", "magnitude_low", "magnitude_high")
 
 # log(1) = 0: at the very smallest m the form has lost its first term.
 LEAST_KEPT = 4
@@ -82,25 +82,27 @@ def fit_prefactor(
 ) -> PrefactorFit:
     """Fit the prefactor at one width: the least at which no interval of a measured quantile exceeds the bound.
 
-        P = max_{m >= 4} high(m) / form(m)
+        P = max_{m >= 4} magnitude_high(m) / form(m)
 
     Parameters
     ----------
-    quantiles : columns n_neurons, n_kept, quantile, low, high: the (1 - delta)-quantile of |L_A - L| with its
-        confidence interval; one row a width, kept number and, if several, replica
+    quantiles : the table of `meanfield.dropout_quantiles`, several stacked: of it the columns n_neurons, n_kept,
+        quantile and magnitude, magnitude_low, magnitude_high, the quantile of |L_A - L| with its interval; its
+        rows of quantile 1 - delta are used
     n_neurons : the width to fit at; the smallest from which on c_N has settled
     step_size, n_parameters : alpha and D, see `theorem_form`
-    delta : 1 minus the level of the quantiles
+    delta : probability with which the bound may fail
 
     Raises
     ------
-    ValueError : a missing column, numbers that are not finite or not in order, no rows with m >= 4 at this width
+    ValueError : a missing column, no rows of this quantile, numbers that are not finite or not in order, no rows
+        with m >= 4 at this width
 
     See Also
     --------
     check_prefactor : the test at the other widths.
     """
-    rows = _checked(quantiles)
+    rows = _checked(quantiles, delta)
     here = rows[rows["n_neurons"] == n_neurons]
     if here.empty:
         widths = sorted({int(n) for n in rows["n_neurons"]})
@@ -108,7 +110,7 @@ def fit_prefactor(
             f"quantiles has no rows with n_kept >= {LEAST_KEPT} at n_neurons={n_neurons}, only at {widths}"
         )
     unit = PrefactorFit(1.0, int(n_neurons), 0, step_size, n_parameters, delta)
-    ratio = here["high"].to_numpy() / unit.bound(here["n_kept"], here["n_neurons"])
+    ratio = here["magnitude_high"].to_numpy() / unit.bound(here["n_kept"], here["n_neurons"])
     binding = int(ratio.argmax())
     return replace(unit, prefactor=float(ratio[binding]), n_kept=int(here["n_kept"].iloc[binding]))
 
@@ -125,28 +127,40 @@ def check_prefactor(fit: PrefactorFit, quantiles: pd.DataFrame) -> pd.DataFrame:
 
     Returns
     -------
-    DataFrame with the columns of ``quantiles`` named there, bound, ratio (quantile/bound), fails
+    DataFrame with the columns of ``quantiles`` named there, bound, ratio (magnitude/bound), fails
 
     Raises
     ------
     ValueError : as `fit_prefactor`; no rows at another width
     """
-    rows = _checked(quantiles)
+    rows = _checked(quantiles, fit.delta)
     others = rows[rows["n_neurons"] != fit.n_neurons].reset_index(drop=True)
     if others.empty:
         raise ValueError(f"quantiles has no width but {fit.n_neurons}, where the prefactor was fitted: add another")
     bound = fit.bound(others["n_kept"], others["n_neurons"])
-    return others.assign(bound=bound, ratio=others["quantile"] / bound, fails=others["low"] > bound)
+    return others.assign(bound=bound, ratio=others["magnitude"] / bound, fails=others["magnitude_low"] > bound)
 
 
-def _checked(quantiles: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows with m >= 4, or say what is wrong with them."""
+def rows_of_quantile(quantiles: pd.DataFrame, level: float) -> pd.DataFrame:
+    """Return the rows of a table of `meanfield.dropout_quantiles` whose quantile is ``level``; ValueError if none."""
+    rows = quantiles[np.isclose(quantiles["quantile"], level, rtol=0, atol=1e-9)]
+    if rows.empty:
+        known = sorted(quantiles["quantile"].unique().tolist())
+        raise ValueError(
+            f"quantiles must hold the {level:.6g}-quantile, got only {known}: pass quantiles=[{level:.6g}]"
+        )
+    return rows
+
+
+def _checked(quantiles: pd.DataFrame, delta: float) -> pd.DataFrame:
+    """Return the rows with quantile 1 - delta and m >= 4, or say what is wrong with them."""
     if missing := [column for column in COLUMNS if column not in quantiles.columns]:
         raise ValueError(f"quantiles lacks the columns {missing}: it needs {list(COLUMNS)}")
-    rows = quantiles.loc[quantiles["n_kept"] >= LEAST_KEPT, list(COLUMNS)]
-    low, middle, high = (rows[column].to_numpy() for column in ("low", "quantile", "high"))
+    rows = rows_of_quantile(quantiles, 1 - check_delta(delta))
+    rows = rows.loc[rows["n_kept"] >= LEAST_KEPT, list(COLUMNS)]
+    low, middle, high = (rows[f"magnitude{end}"].to_numpy() for end in ("_low", "", "_high"))
     wrong = ~((low <= middle) & (middle <= high) & (low >= 0) & np.isfinite(high))
     if wrong.any():
         first = rows[wrong].iloc[0].to_dict()
-        raise ValueError(f"quantiles of |L_A - L| must be finite with 0 <= low <= quantile <= high, got {first}")
+        raise ValueError(f"quantiles of |L_A - L| must be finite with 0 <= low <= magnitude <= high, got {first}")
     return rows

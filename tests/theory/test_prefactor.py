@@ -7,13 +7,16 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from random_networks import random_network
 
+from meanfield import IsotropicGaussians, dropout_quantiles
 from meanfield.theory import prefactor
 from meanfield.theory.prefactor import check_prefactor, fit_prefactor, theorem_form
 
 OF = {"step_size": 1e-3, "n_parameters": 33}
 WIDTHS = (64, 256, 1024, 4096)
 FITTED_AT = 256
+MAGNITUDES = ["magnitude", "magnitude_low", "magnitude_high"]
 
 
 def quantiles(growth=0.0, noise=0.0, rng=None):
@@ -22,8 +25,9 @@ def quantiles(growth=0.0, noise=0.0, rng=None):
     form = theorem_form(rows["n_kept"], rows["n_neurons"], **OF)
     true = 3 * form * (rows["n_neurons"] / FITTED_AT) ** growth
     error = noise * (0 if rng is None else rng.standard_normal(len(rows)))
-    quantile = true * (1 + error)
-    return rows.assign(quantile=quantile, low=quantile - 1.96 * noise * true, high=quantile + 1.96 * noise * true)
+    magnitude = true * (1 + error)
+    ends = {"magnitude_low": magnitude - 1.96 * noise * true, "magnitude_high": magnitude + 1.96 * noise * true}
+    return rows.assign(quantile=0.95, magnitude=magnitude, **ends)
 
 
 def test_form_in_numbers():
@@ -46,7 +50,7 @@ def test_the_fit_is_the_least_prefactor_that_holds_at_its_width():
     measured = quantiles(noise=0.1, rng=np.random.default_rng(0))
     fit = fit_prefactor(measured, FITTED_AT, **OF)
     here = measured[(measured["n_neurons"] == FITTED_AT) & (measured["n_kept"] >= 4)]
-    slack = fit.bound(here["n_kept"], here["n_neurons"]) - here["high"]
+    slack = fit.bound(here["n_kept"], here["n_neurons"]) - here["magnitude_high"]
     assert slack.min() == pytest.approx(0, abs=1e-12)
     assert here["n_kept"][slack.idxmin()] == fit.n_kept
     assert (fit.n_neurons, fit.delta, fit.step_size, fit.n_parameters) == (FITTED_AT, 0.05, 1e-3, 33)
@@ -55,7 +59,7 @@ def test_the_fit_is_the_least_prefactor_that_holds_at_its_width():
 def test_below_four_nothing_is_asked():
     measured = quantiles()
     few = measured["n_kept"] < 4
-    wild = measured.assign(**{name: measured[name].mask(few, 1e9) for name in ("quantile", "low", "high")})
+    wild = measured.assign(**{name: measured[name].mask(few, 1e9) for name in MAGNITUDES})
     fit = fit_prefactor(wild, FITTED_AT, **OF)
     assert fit.prefactor == pytest.approx(3, rel=1e-12)
     checked = check_prefactor(fit, wild)
@@ -67,7 +71,7 @@ def test_the_other_widths_are_listed_with_their_bounds():
     measured = quantiles(growth=-0.1)
     fit = fit_prefactor(measured, FITTED_AT, **OF)
     checked = check_prefactor(fit, measured)
-    assert list(checked.columns) == ["n_neurons", "n_kept", "quantile", "low", "high", "bound", "ratio", "fails"]
+    assert list(checked.columns) == ["n_neurons", "n_kept", "quantile", *MAGNITUDES, "bound", "ratio", "fails"]
     assert sorted(set(checked["n_neurons"])) == [64, 1024, 4096]
     np.testing.assert_allclose(checked["ratio"], (checked["n_neurons"] / FITTED_AT) ** -0.1, rtol=1e-12)
     # Falling with N, it is above the bound at the smaller width.
@@ -96,7 +100,7 @@ def test_a_single_row_above_is_found():
     measured = quantiles()
     fit = fit_prefactor(measured, FITTED_AT, **OF)
     row = measured.index[(measured["n_neurons"] == 1024) & (measured["n_kept"] == 32)][0]
-    measured.loc[row, ["quantile", "low", "high"]] *= 1.01
+    measured.loc[row, MAGNITUDES] *= 1.01
     checked = check_prefactor(fit, measured)
     failed = checked[checked["fails"]]
     assert failed[["n_neurons", "n_kept"]].to_numpy().tolist() == [[1024, 32]]
@@ -117,15 +121,21 @@ class TestErrors:
             check_prefactor(fit, measured[measured["n_neurons"] == FITTED_AT])
 
     def test_missing_columns(self):
-        with pytest.raises(ValueError, match=r"quantiles lacks the columns \['low', 'high'\]: it needs"):
-            fit_prefactor(quantiles().drop(columns=["low", "high"]), FITTED_AT, **OF)
+        with pytest.raises(
+            ValueError, match=r"quantiles lacks the columns \['magnitude_low', 'magnitude_high'\]: it needs"
+        ):
+            fit_prefactor(quantiles().drop(columns=MAGNITUDES[1:]), FITTED_AT, **OF)
+
+    def test_no_rows_of_the_quantile(self):
+        with pytest.raises(ValueError, match=r"must hold the 0.9-quantile, got only \[0.95\]: pass quantiles=\[0.9\]"):
+            fit_prefactor(quantiles(), FITTED_AT, **OF, delta=0.1)
 
     @pytest.mark.parametrize(
-        "change", [{"quantile": math.nan}, {"high": math.inf}, {"low": -1.0}, {"high": 0.0}, {"low": 1e9}]
+        ("end", "value"), [("", math.nan), ("_high", math.inf), ("_low", -1.0), ("_high", 0.0), ("_low", 1e9)]
     )
-    def test_quantiles_out_of_order(self, change):
-        with pytest.raises(ValueError, match=r"finite with 0 <= low <= quantile <= high, got \{'n_neurons': 64"):
-            fit_prefactor(quantiles().assign(**change), FITTED_AT, **OF)
+    def test_magnitudes_out_of_order(self, end, value):
+        with pytest.raises(ValueError, match=r"finite with 0 <= low <= magnitude <= high, got \{'n_neurons': 64"):
+            fit_prefactor(quantiles().assign(**{f"magnitude{end}": value}), FITTED_AT, **OF)
 
     @pytest.mark.parametrize(
         ("change", "message"),
@@ -143,6 +153,18 @@ class TestErrors:
     def test_kept_out_of_range(self, n_kept):
         with pytest.raises(ValueError, match=rf"n_kept must lie in 1..n_neurons, got {n_kept} of 8"):
             theorem_form(n_kept, 8, **OF)
+
+
+def test_the_table_of_dropout_quantiles_is_taken_as_it_is():
+    law = IsotropicGaussians(dim=3, delta=0.5)
+    tables = [
+        dropout_quantiles(random_network((3, n, 1)), law, [4, 6], quantiles=[0.5, 0.9], n_samples=50, rng=0)
+        for n in (8, 16)
+    ]
+    fit = fit_prefactor(pd.concat(tables), 8, **OF, delta=0.1)
+    checked = check_prefactor(fit, pd.concat(tables))
+    assert checked["quantile"].tolist() == [0.9, 0.9]
+    assert checked["magnitude"].tolist() == tables[1]["magnitude"].tolist()[1::2]
 
 
 def test_public_names_exist():
