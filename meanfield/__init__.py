@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from meanfield.dynamics.sgd import Recording, Trajectory, run_sgd
     from meanfield.landscape.dropout import dropout_change, dropout_curve, neuron_variance
     from meanfield.landscape.dropout_bounds import dropout_bounds
+    from meanfield.landscape.layers import drop_from
     from meanfield.landscape.permutations import dropout_quantiles
     from meanfield.landscape.subsets import Subset, choose_subset, ladder_exponents, subset_ladder
     from meanfield.model.activations import PiecewiseLinear
@@ -38,6 +39,7 @@ __all__ = [
     "Trajectory",
     "choose_subset",
     "classification_error",
+    "drop_from",
     "dropout_bounds",
     "dropout_change",
     "dropout_curve",
@@ -56,6 +58,7 @@ _HOMES = {
     "dynamics.sgd": ("Recording", "Trajectory", "run_sgd"),
     "landscape.dropout": ("dropout_change", "dropout_curve", "neuron_variance"),
     "landscape.dropout_bounds": ("dropout_bounds",),
+    "landscape.layers": ("drop_from",),
     "landscape.permutations": ("dropout_quantiles",),
     "landscape.subsets": ("Subset", "choose_subset", "ladder_exponents", "subset_ladder"),
     "model.activations": ("PiecewiseLinear",),

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from meanfield.landscape.counts import Entry
 from meanfield.landscape.dropout import dropout_curve
 from meanfield.model.laws import Empirical, Law
 from meanfield.model.network import Network
@@ -31,13 +32,13 @@ class FixedSamples:
         self._law: Law = law if whole else _Sampled(law)
         self._options: dict[str, Any] = {"n_samples": n_samples, "rng": int(rng.integers(2**62))}
 
-    def curve(self, network: Network, n_kept: Sequence[int], *, std: bool | None) -> pd.DataFrame:
+    def curve(self, network: Network, n_kept: Sequence[Entry], *, std: bool | None) -> pd.DataFrame:
         """Return the `dropout_curve` of a network."""
         return dropout_curve(network, self._law, n_kept, std=std, **self._options)
 
     def snapshot(self, network: Network) -> dict[str, float]:
-        """Return risk and c_N of a network."""
-        curve = self.curve(network, [network.widths[1]], std=False)
+        """Return risk and c_N of a network, the latter of its last hidden layer."""
+        curve = self.curve(network, [network.widths[1:-1]], std=False)
         return {"risk": curve["risk"].item(), "c_n": curve.attrs["c_n"]}
 
 
