@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from meanfield.landscape.dropout import dropout_change, dropout_curve, neuron_variance
     from meanfield.landscape.dropout_bounds import dropout_bounds
     from meanfield.landscape.layers import drop_from
+    from meanfield.landscape.movement import movement
     from meanfield.landscape.permutations import dropout_quantiles
     from meanfield.landscape.subsets import Subset, choose_subset, ladder_exponents, subset_ladder
     from meanfield.model.activations import PiecewiseLinear
@@ -47,6 +48,7 @@ __all__ = [
     "ladder_exponents",
     "load_dataset",
     "load_table",
+    "movement",
     "neuron_variance",
     "risk",
     "run_sgd",
@@ -59,6 +61,7 @@ _HOMES = {
     "landscape.dropout": ("dropout_change", "dropout_curve", "neuron_variance"),
     "landscape.dropout_bounds": ("dropout_bounds",),
     "landscape.layers": ("drop_from",),
+    "landscape.movement": ("movement",),
     "landscape.permutations": ("dropout_quantiles",),
     "landscape.subsets": ("Subset", "choose_subset", "ladder_exponents", "subset_ladder"),
     "model.activations": ("PiecewiseLinear",),
