@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from scipy.special import erf, expit, logsumexp, softmax
 
@@ -85,39 +87,58 @@ def loss_slope(loss, y, y_hat):
     return softmax(y_hat) - y
 
 
-ALL_ARRAYS = frozenset({"weight_0", "bias_0", "weight_1", "bias_1"})
+def sgd_multipliers(network):
+    """Multipliers of the gradients of weights and biases, layer by layer: the widths that an array is averaged over."""
+    hidden = network.widths[1:-1]
+    if network.scaling == "standard":
+        return [1] * (len(hidden) + 1), [1] * (len(hidden) + 1)
+    internal = [n_in * n_out for n_in, n_out in itertools.pairwise(hidden)]
+    return [hidden[0], *internal, hidden[-1]], [*hidden, 1]
 
 
-def plain_sgd(network, x, y, step_sizes, batch_size, trained=ALL_ARRAYS, loss="square", weight_decay=0.0):
-    """Two-layer SGD as it is defined: step by step, sample by sample, all arrays moved from the same values.
+def gradients_of_sample(weights, biases, activation, scaling, x, y, loss):
+    """Loss and its plain derivatives by weights and biases at one sample x (d,), y (C,)."""
+    n_layers = len(weights)
+    factors = [layer_factor(weights, layer, scaling) for layer in range(n_layers)]
+    inputs, pre_activations = [x], []
+    for w, b, factor in zip(weights, biases, factors, strict=True):
+        pre_activations.append(factor * w @ inputs[-1] + b)
+        inputs.append(activation_value(activation, pre_activations[-1]))
+    y_hat = pre_activations[-1]
+    by_z = loss_slope(loss, y, y_hat)
+    by_weights, by_biases = [], []
+    for layer in reversed(range(n_layers)):
+        by_weights.insert(0, factors[layer] * np.outer(by_z, inputs[layer]))
+        by_biases.insert(0, by_z)
+        if layer > 0:
+            slope = activation_slope(activation, pre_activations[layer - 1])
+            by_z = factors[layer] * (by_z @ weights[layer]) * slope
+    return loss_of_sample(loss, y, y_hat), by_weights, by_biases
+
+
+def plain_sgd(network, x, y, step_sizes, batch_size, trained=None, loss="square", weight_decay=0.0):
+    """SGD as it is defined: step by step, sample by sample, all arrays (or those named) moved from the same values.
 
     Returns weights, biases (None if the network has none) and the mean loss of each step's samples before it.
     """
-    n_neurons, scaling = network.widths[1], network.scaling
-    inner, outer = (w.astype(float) for w in network.weights)
-    inner_bias, outer_bias = (b.astype(float) for b in network.biases or (np.zeros(len(inner)), np.zeros(len(outer))))
-    factor = 1 / n_neurons if scaling == "mean-field" else 1.0
-    multiplier = n_neurons if scaling == "mean-field" else 1
-    names = ("weight_0", "bias_0", "weight_1", "bias_1")
+    weights = [w.astype(float) for w in network.weights]
+    biases = [b.astype(float) for b in network.biases or [np.zeros(n) for n in network.widths[1:]]]
+    names = [f"weight_{layer}" for layer in range(len(weights))] + [f"bias_{layer}" for layer in range(len(weights))]
+    of_weights, of_biases = sgd_multipliers(network)
     losses = []
     for step, size in enumerate(step_sizes):
-        arrays = (inner, inner_bias, outer, outer_bias)
-        moves = [np.zeros_like(array) for array in arrays]
+        moves = [np.zeros_like(array) for array in weights + biases]
         mean_loss = 0.0
         for k in range(step * batch_size, (step + 1) * batch_size):
-            z = inner @ x[k] + inner_bias
-            h, slope = activation_value(network.activation, z), activation_slope(network.activation, z)
-            y_hat = factor * outer @ h + outer_bias
-            mean_loss += loss_of_sample(loss, y[k], y_hat) / batch_size
-            signal = loss_slope(loss, y[k], y_hat)
-            back = factor * (signal @ outer) * slope
-            gradients = (np.outer(back, x[k]), back, factor * np.outer(signal, h), signal)
-            for move, gradient, scale in zip(moves, gradients, (multiplier, multiplier, multiplier, 1), strict=True):
-                move -= size / batch_size * scale * gradient
-        for name, array, move in zip(names, arrays, moves, strict=True):
-            if name in trained:
-                array *= 1.0 if name == "bias_1" else 1 - 2 * weight_decay * size
+            value, by_weights, by_biases = gradients_of_sample(
+                weights, biases, network.activation, network.scaling, x[k], y[k], loss
+            )
+            mean_loss += value / batch_size
+            for move, gradient, multiplier in zip(moves, by_weights + by_biases, of_weights + of_biases, strict=True):
+                move -= size / batch_size * multiplier * gradient
+        for name, array, move in zip(names, weights + biases, moves, strict=True):
+            if trained is None or name in trained:
+                array *= 1.0 if name == names[-1] else 1 - 2 * weight_decay * size
                 array += move
         losses.append(mean_loss)
-    biases = None if network.biases is None else (inner_bias, outer_bias)
-    return (inner, outer), biases, np.array(losses)
+    return tuple(weights), None if network.biases is None else tuple(biases), np.array(losses)

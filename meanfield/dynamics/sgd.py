@@ -20,22 +20,22 @@ from meanfield.checks import (
     check_positive,
     check_rng,
 )
+from meanfield.dynamics.base_trainer import Array, Trainer, is_finite
+from meanfield.dynamics.multilayer_trainer import MultilayerTrainer
 from meanfield.dynamics.recording import Recording, Trajectory
+from meanfield.dynamics.rule import Rule, check_rule, trained_arrays
 from meanfield.dynamics.schedules import Schedule, step_sizes
-from meanfield.dynamics.trainer import Rule, TwoLayerTrainer, is_finite
+from meanfield.dynamics.trainer import TwoLayerTrainer
 from meanfield.kernels.threads import available_threads
-from meanfield.kernels.two_layer import Parameters
 from meanfield.model.laws import Law, checked_sample
 from meanfield.model.losses import check_loss, check_targets
 from meanfield.model.network import Network
 from meanfield.model.risk import check_fit
 
-__all__ = ["Recording", "Trajectory", "run_sgd", "trained_arrays"]
+__all__ = ["Recording", "Trajectory", "run_sgd"]
 
 # Numbers drawn from a law at once: 8 MiB in float64.
 NUMBERS_PER_CHUNK = 1 << 20
-
-Array = NDArray[np.floating[Any]]
 
 
 def run_sgd(
@@ -56,30 +56,41 @@ def run_sgd(
     n_threads: int | None = None,
     rng: np.random.Generator | int,
 ) -> Trajectory:
-    """Train a two-layer network by exact one-pass SGD in the mean-field time scale.
+    """Train a network by exact one-pass SGD in the mean-field time scale.
+
+    For one hidden layer of N neurons theta_i = (a_i, w_i[, b_i])
 
         theta_i <- theta_i - s_k N grad_{theta_i} l(y_k, y_hat(x_k)),   s_k = alpha xi(k alpha),   k = 1, 2, ..
 
-    in mean-field scaling, so that each neuron theta_i = (a_i, w_i[, b_i]) moves by O(alpha) a step; in standard
-    scaling the multiplier N is 1. The output bias has multiplier 1 in both. All arrays are updated from the same
-    values before the step, and the gradient of a batch is the mean over its samples. Noisy SGD (Langevin) is
+    in mean-field scaling, so that each moves by O(alpha) a step. For H hidden layers of n_1, .., n_H neurons
+
+        W_l <- W_l - s_k M_l grad_{W_l} l(y_k, y_hat(x_k)),   b_l <- b_l - s_k m_l grad_{b_l} l(y_k, y_hat(x_k))
+
+    with the multipliers M_0 = n_1, M_l = n_l n_{l+1} between hidden layers, M_H = n_H, and m_l = n_{l+1} for hidden
+    neurons. In standard scaling all multipliers are 1. The output bias has multiplier 1 in both. All arrays are
+    updated from the same values before the step, and the gradient of a batch is the mean over its samples.
+
+    Weight decay multiplies the trained weights and hidden biases by 1 - 2 lambda s_k before each update, not the
+    output bias. Noisy SGD (Langevin), for one hidden layer, is
 
         theta_i <- (1 - 2 lambda s_k) theta_i + [the step above] + sqrt(2 s_k tau) g_i,   g_i ~ N(0, I),
 
-    on the trained arrays of each neuron; the output bias neither decays nor is shaken.
+    on the trained arrays of each neuron; the output bias is not shaken.
 
     Parameters
     ----------
-    network : start, with one hidden layer; its dtype is kept
+    network : start, of any depth; its dtype is kept
     law : of the samples; see `meanfield.model.laws.Law`
     step_size : alpha
     n_steps : each with ``batch_size`` fresh samples
     loss : "square", "logistic" or "cross-entropy" (see `meanfield.model.losses`)
     schedule : xi, a name or a callable (see `meanfield.dynamics.schedules.step_sizes`)
-    trained : "all", "internal" (neither the first nor the last layer), or an iterable of layer indices 0..H and of
-        array names such as "weight_0" or "bias_1"; a layer index stands for its weights and biases
-    weight_decay : lambda, with 2 lambda s_k < 1; first-layer biases decay if and only if the weights do
-    temperature : tau; its noise comes from a stream spawned from ``rng``, so that the samples stay the same
+    trained : "all", "internal" (neither the first nor the last layer: the setting of Araújo, Oliveira & Yukimura), or
+        an iterable of layer indices 0..H and of array names such as "weight_0" or "bias_1"; a layer index stands for
+        its weights and biases
+    weight_decay : lambda, with 2 lambda s_k < 1; the biases of a hidden layer decay if and only if its weights do
+    temperature : tau, zero for two hidden layers or more; its noise comes from a stream spawned from ``rng``, so that
+        the samples stay the same
     record : what to record besides the loss; None records the loss at log-spaced steps
     on_divergence : "raise" a `DivergenceError` (its attribute ``trajectory`` holds what was computed), or "stop" and
         return it as a status
@@ -100,12 +111,17 @@ def run_sgd(
     Notes
     -----
     Memory: the arrays three times over (in training, the latest known to be finite, a recorded one), at most 128
-    pre-activations a neuron, and one chunk of samples (8 MiB).
+    pre-activations a neuron (and as many features, from two hidden layers on) or as many as a batch has samples, and
+    one chunk of samples (8 MiB).
+
+    With several hidden layers only the first trained one costs matrix products alone. The weights of each later one
+    are read twice a step, whatever the batch, and written once in several steps.
 
     References
     ----------
-    Shevchenko & Mondelli 2020, equation of SGD; Mei, Montanari & Nguyen 2018. The blocked algorithm is derived in
-    `meanfield.kernels.two_layer`.
+    Shevchenko & Mondelli 2020, equation of SGD; Mei, Montanari & Nguyen 2018; Araújo, Oliveira & Yukimura 2019 for
+    several layers. The blocked algorithms are derived in `meanfield.kernels.two_layer` and
+    `meanfield.kernels.multilayer`.
     """
     plan = _Plan(
         step_size=check_positive("step_size", step_size),
@@ -115,8 +131,6 @@ def run_sgd(
     )
     check_choice("on_divergence", on_divergence, ("raise", "stop"))
     check_fit(network, law)
-    if network.n_hidden != 1:
-        raise ValueError(f"run_sgd trains networks with one hidden layer, got widths {network.widths}")
     rule = Rule(
         trained=trained_arrays(trained, network),
         batch_size=plan.batch_size,
@@ -125,13 +139,12 @@ def run_sgd(
         temperature=check_nonnegative("temperature", temperature),
         largest_step_size=plan.largest_step_size(),
     )
-    _check_decay(rule, network)
+    check_rule(rule, network)
     recorder = _Recorder(record or Recording(), plan)
     generator = check_rng(rng, "run_sgd")
     samples = _Samples(law, plan.n_samples, network.dtype, loss, generator)
     threads = available_threads() if n_threads is None else check_integer("n_threads", n_threads, least=1)
-    noise = generator.spawn(1)[0] if rule.temperature > 0 else None
-    with TwoLayerTrainer(network, rule, threads, noise) as trainer:
+    with _trainer(network, rule, threads, generator) as trainer:
         status, final = _train(trainer, plan, samples, recorder, progress)
     trajectory = Trajectory(final, recorder.table(), status, recorder.networks)
     if trajectory.diverged and on_divergence == "raise":
@@ -139,31 +152,10 @@ def run_sgd(
     return trajectory
 
 
-def trained_arrays(trained: str | Iterable[int | str], network: Network) -> frozenset[str]:
-    """Return the names (weight_0, bias_0, ..) of the arrays that ``trained`` stands for.
-
-    See Also
-    --------
-    run_sgd : for the rule
-    """
-    depth = network.n_hidden
-    held = [f"weight_{layer}" for layer in range(depth + 1)]
-    held += [f"bias_{layer}" for layer in range(depth + 1) if network.biases is not None]
-    if isinstance(trained, str):
-        check_choice("trained", trained, ("all", "internal"))
-        chosen: list[int | str] = list(range(depth + 1) if trained == "all" else range(1, depth))
-    else:
-        chosen = list(trained)
-    names = set()
-    for item in chosen:
-        if isinstance(item, str):
-            names.add(check_choice("trained array", item, held))
-        else:
-            layer = check_integer("trained layer", item, least=0, most=depth)
-            names |= {name for name in held if name.endswith(f"_{layer}")}
-    if not names:
-        raise ValueError(f"trained={trained!r} trains nothing of widths {network.widths}: name a layer in 0..{depth}")
-    return frozenset(names)
+def _trainer(network: Network, rule: Rule, n_threads: int, rng: np.random.Generator) -> Trainer[Any]:
+    if network.n_hidden != 1:
+        return MultilayerTrainer(network, rule, n_threads)
+    return TwoLayerTrainer(network, rule, n_threads, rng.spawn(1)[0] if rule.temperature > 0 else None)
 
 
 @dataclass(frozen=True)
@@ -194,22 +186,6 @@ class _Plan:
         length = max(1, samples // (block * self.batch_size)) * block
         for start in range(0, self.n_steps, length):
             yield start, min(start + length, self.n_steps)
-
-
-def _check_decay(rule: Rule, network: Network) -> None:
-    if rule.weight_decay == 0:
-        return
-    if 2 * rule.weight_decay * rule.largest_step_size >= 1:
-        raise ValueError(
-            f"weight_decay must satisfy 2 weight_decay s_k < 1 for every step size s_k, got {rule.weight_decay:g} "
-            f"with a step size of {rule.largest_step_size:g}: reduce either"
-        )
-    inner = {"weight_0"} if network.biases is None else {"weight_0", "bias_0"}
-    if rule.trained & inner not in (frozenset(), inner):
-        raise ValueError(
-            "weight_decay acts on weight_0 and bias_0 together, got trained arrays "
-            f"{sorted(rule.trained)}: train both or neither"
-        )
 
 
 class _Samples:
@@ -285,13 +261,13 @@ class _Recorder:
 class _Diverged(Exception):
     """Raised within a run to leave its loop, with the step and the latest state known to be finite."""
 
-    def __init__(self, step: int, finite: Parameters) -> None:
+    def __init__(self, step: int, finite: tuple[Array, ...]) -> None:
         super().__init__(step)
         self.step, self.finite = step, finite
 
 
 def _train(
-    trainer: TwoLayerTrainer, plan: _Plan, samples: _Samples, recorder: _Recorder, progress: bool
+    trainer: Trainer[Any], plan: _Plan, samples: _Samples, recorder: _Recorder, progress: bool
 ) -> tuple[str, Network]:
     """Carry the run through; return its status and the last network known to be finite."""
     for step in recorder.network_steps(0, 0):
@@ -307,7 +283,7 @@ def _train(
 
 
 def _train_span(
-    trainer: TwoLayerTrainer, plan: _Plan, samples: _Samples, recorder: _Recorder, start: int, stop: int
+    trainer: Trainer[Any], plan: _Plan, samples: _Samples, recorder: _Recorder, start: int, stop: int
 ) -> None:
     """Train through the steps start + 1 .. stop, cut only where blocks begin.
 

@@ -1,27 +1,24 @@
-"""The state of a two-layer network under training: arrays, scratch space, threads."""
+"""The state of a two-layer network under training: arrays and scratch space."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
-from threading import Barrier
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from meanfield.kernels.blas import single_threaded_blas
+from meanfield.dynamics.base_trainer import Array, Trainer, aligned_zeros
+from meanfield.dynamics.rule import Rule
 from meanfield.kernels.fused import FUSED_SAMPLES, LANE_BYTES
 from meanfield.kernels.two_layer import Parameters, Settings, Workspace, train
 from meanfield.model.activations import activation_code
 from meanfield.model.losses import loss_code
 from meanfield.model.network import Network
 
-__all__ = ["Rule", "TwoLayerTrainer", "block_samples", "is_finite"]
+__all__ = ["TwoLayerTrainer", "block_samples"]
 
 # Neurons a tile and samples a panel: wide enough for the matrix products, small enough for the second-level cache.
 TILE = 512
@@ -32,11 +29,6 @@ FUSED_ROW_BYTES = 512
 
 # Below this many multiplications a step and thread, meeting at the barrier costs more than a second thread saves.
 WORK_PER_THREAD = 1 << 16
-
-# A block whose weights decay by more than exp(-20) would drown in rounding.
-LARGEST_DECAY = 20.0
-
-Array = NDArray[np.floating[Any]]
 
 
 def is_fused(dim: int, dtype: np.dtype[Any]) -> bool:
@@ -55,31 +47,7 @@ def block_samples(dim: int, dtype: np.dtype[Any]) -> int:
     return 64 if dim < 256 else 128
 
 
-@dataclass(frozen=True)
-class Rule:
-    """What a step does, besides its size.
-
-    ``trained`` holds names among weight_0, bias_0, weight_1, bias_1. ``largest_step_size`` is the largest s_k of the
-    run, which decides how long a block may be under weight decay.
-    """
-
-    trained: frozenset[str]
-    batch_size: int = 1
-    loss: str = "square"
-    weight_decay: float = 0.0
-    temperature: float = 0.0
-    largest_step_size: float = 0.0
-
-    def block_steps(self, dim: int, dtype: np.dtype[Any]) -> int:
-        """Return the steps of a block, at least one; noise, drawn for every step, leaves no longer ones."""
-        if self.temperature > 0:
-            return 1
-        steps = max(1, block_samples(dim, dtype) // self.batch_size)
-        decay = -math.log1p(-2 * self.weight_decay * self.largest_step_size)
-        return steps if decay == 0 else max(1, min(steps, int(LARGEST_DECAY / decay)))
-
-
-class TwoLayerTrainer:
+class TwoLayerTrainer(Trainer[Parameters]):
     """Trains copies of a two-layer network's arrays in place, on threads of its own.
 
     Parameters
@@ -91,15 +59,13 @@ class TwoLayerTrainer:
     """
 
     def __init__(self, network: Network, rule: Rule, n_threads: int, noise: np.random.Generator | None = None) -> None:
-        self._network, self._rule, self._noise = network, rule, noise
-        self._parameters = _copied(network)
+        self._network, self._noise = network, noise
         self._settings = _settings(network, rule)
         n_neurons, dim = network.weights[0].shape
         n_tiles = -(-n_neurons // self._settings.tile)
         useful = max(1, rule.batch_size * n_neurons * (dim + network.widths[-1]) // WORK_PER_THREAD)
-        self._n_threads = min(n_threads, n_tiles, useful)
+        super().__init__(_copied(network), rule, min(n_threads, n_tiles, useful))
         self._workspace = _workspace(network, self._settings, n_tiles, self._n_threads)
-        self._pool = ThreadPoolExecutor(self._n_threads, thread_name_prefix="meanfield")
 
     @property
     def block(self) -> int:
@@ -109,7 +75,7 @@ class TwoLayerTrainer:
     def advance(self, x: Array, y: Array, step_sizes: NDArray[np.float64]) -> NDArray[np.float64]:
         """Take one step a step size on the samples in order; return the mean loss of each before its step."""
         if self._rule.temperature == 0:
-            return self._train(self._parameters, x, y, step_sizes)
+            return super().advance(x, y, step_sizes)
         losses = np.empty(step_sizes.size)
         for step, size in enumerate(step_sizes):
             rows = slice(step * self._rule.batch_size, (step + 1) * self._rule.batch_size)
@@ -132,20 +98,6 @@ class TwoLayerTrainer:
         if "bias_0" in self._rule.trained:
             inner_bias += noise[:, -1]
 
-    def after(self, x: Array, y: Array, step_sizes: NDArray[np.float64]) -> Parameters:
-        """Return the arrays as they would be after these further steps, leaving the present ones alone."""
-        scratch = self.state()
-        self._train(scratch, x, y, step_sizes)
-        return scratch
-
-    def state(self) -> Parameters:
-        """Return a copy of the present arrays."""
-        return Parameters(*(array.copy() for array in self._parameters))
-
-    def is_finite(self) -> bool:
-        """Whether the present arrays hold finite numbers only."""
-        return is_finite(self._parameters)
-
     def network(self, state: Parameters | None = None) -> Network:
         """Return the present network, or the one of another `state`; it does not share memory with training."""
         arrays = self.state() if state is None else state
@@ -154,46 +106,10 @@ class TwoLayerTrainer:
             (arrays.inner, arrays.outer), biases, activation=self._network.activation, scaling=self._network.scaling
         )
 
-    def _train(
-        self, parameters: Parameters, x: Array, y: Array, step_sizes: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        losses = np.empty(step_sizes.size)
-        work = partial(train, parameters, losses, self._workspace, x, y, step_sizes, self._settings)
-        with single_threaded_blas():
-            if self._n_threads == 1:
-                work(0, 1)
-            else:
-                self._on_all_threads(work)
-        return losses
-
-    def _on_all_threads(self, work: Callable[[int, int], None]) -> None:
-        """Run ``work`` on every thread, or on none: an interrupt must not leave some waiting for the others."""
-        gate = Barrier(self._n_threads)
-
-        def enter(thread: int) -> None:
-            gate.wait()
-            work(thread, self._n_threads)
-
-        try:
-            futures = [self._pool.submit(enter, thread) for thread in range(self._n_threads)]
-        except BaseException:
-            gate.abort()
-            raise
-        for future in futures:
-            future.result()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._pool.shutdown()
-
-
-def is_finite(state: Parameters) -> bool:
-    """Whether every array of the state holds finite numbers only."""
-    return all(bool(np.isfinite(array).all()) for array in state)
+    def _kernel(
+        self, parameters: Parameters, losses: NDArray[np.float64], x: Array, y: Array, step_sizes: NDArray[np.float64]
+    ) -> Callable[[int, int], None]:
+        return partial(train, parameters, losses, self._workspace, x, y, step_sizes, self._settings)
 
 
 def _copied(network: Network) -> Parameters:
@@ -205,7 +121,7 @@ def _copied(network: Network) -> Parameters:
 
 def _settings(network: Network, rule: Rule) -> Settings:
     n_neurons, dim = network.weights[0].shape
-    block = rule.block_steps(dim, network.dtype)
+    block = rule.block_steps(block_samples(dim, network.dtype))
     lanes = LANE_BYTES // network.dtype.itemsize
     return Settings(
         activation=activation_code(network.activation, network.dtype),
@@ -229,22 +145,14 @@ def _workspace(network: Network, settings: Settings, n_tiles: int, n_threads: in
     dim, n_outputs, kind = network.widths[0], network.widths[-1], network.dtype
     fused = settings.fused
     return Workspace(
-        coefficients=_aligned_zeros((n_tiles, samples, tile), kind),
-        features=_aligned_zeros((n_tiles, batch, tile), kind),
-        slopes=_aligned_zeros((n_tiles, batch, tile), kind),
+        coefficients=aligned_zeros((n_tiles, samples, tile), kind),
+        features=aligned_zeros((n_tiles, batch, tile), kind),
+        slopes=aligned_zeros((n_tiles, batch, tile), kind),
         gram=np.zeros((2, samples, samples), kind),
         partial=np.zeros((2, n_tiles, batch, n_outputs), kind),
         signal=np.zeros((n_threads, batch, n_outputs), kind),
         output_bias=np.zeros((n_threads, n_outputs), kind),
-        columns=_aligned_zeros((n_tiles if fused else 0, dim, tile), kind),
+        columns=aligned_zeros((n_tiles if fused else 0, dim, tile), kind),
         samples=np.zeros((n_threads if fused else 0, 2, dim, samples), kind),
         arrivals=np.zeros(1, np.int64),
     )
-
-
-def _aligned_zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """Return zeros that begin where a vector register's load does not straddle two cache lines."""
-    n_bytes = math.prod(shape) * dtype.itemsize
-    raw = np.zeros(n_bytes + LANE_BYTES, np.uint8)
-    start = -raw.ctypes.data % LANE_BYTES
-    return raw[start : start + n_bytes].view(dtype).reshape(shape)

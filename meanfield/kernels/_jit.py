@@ -21,7 +21,7 @@ import numpy as np
 import platformdirs
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
 
-__all__ = ["cache_folder", "jit", "jit_sum"]
+__all__ = ["cache_folder", "jit", "jit_sum", "jit_view"]
 
 # nnan and ninf are never allowed: divergence would go unnoticed.
 CONTRACT = {"contract"}
@@ -118,3 +118,8 @@ def jit(function):
 def jit_sum(function):
     """Compile like `jit`, with the order of summation left free, so that sums run along the vector lanes."""
     return _compile(function, CONTRACT | {"reassoc"})
+
+
+def jit_view(function):
+    """Copy the body of ``function``, which makes a view, into its callers: compiled kernels cannot return arrays."""
+    return numba.njit(inline="always", _nrt=False)(function)

@@ -24,7 +24,8 @@ from task import Cell, Contestant, Task, Weights, draw_task
 from timing import MatrixProduct, on_processors, seconds
 
 from meanfield import Network
-from meanfield.dynamics.trainer import Rule, TwoLayerTrainer
+from meanfield.dynamics.rule import Rule
+from meanfield.dynamics.trainer import TwoLayerTrainer
 
 __all__ = ["OURS", "PRODUCT", "check_weights", "ours", "speed_by_thread"]
 

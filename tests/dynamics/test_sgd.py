@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from listed import Listed
 from oracles import loss_of_sample, plain_sgd
 
 from meanfield import DivergenceError, Empirical, IsotropicGaussians, Network, PiecewiseLinear, Recording, run_sgd
@@ -19,19 +20,6 @@ ACTIVATIONS = [
     "relu", "tanh", "erf", "sigmoid", "softplus", "linear", "quadratic", "truncated-relu",
     PiecewiseLinear([(0.0, -2.5), (0.5, -4.0), (1.5, 7.5)], left_slope=0.5, right_slope=-0.25),
 ]  # fmt: skip
-
-
-class Listed:
-    """A user's law that deals out fixed samples in order and remembers how it was asked."""
-
-    def __init__(self, x, y):
-        self.x, self.y, self.asked = x, y, []
-        self.dim, self.n_outputs = x.shape[1], y.shape[1]
-
-    def sample(self, n, rng):
-        start = sum(self.asked)
-        self.asked.append(n)
-        return self.x[start : start + n], self.y[start : start + n]
 
 
 def _problem(
@@ -390,9 +378,7 @@ def test_a_forgotten_rng_is_an_error():
         run_sgd(Network.init((3, 4, 1), rng=0), IsotropicGaussians(3, 0.5), step_size=0.1, n_steps=5)
 
 
-def test_deeper_networks_and_foreign_shapes_are_refused_before_any_work():
-    with pytest.raises(ValueError, match="one hidden layer"):
-        run_sgd(Network.init((3, 4, 4, 1), rng=0), IsotropicGaussians(3, 0.5), **GOOD)
+def test_foreign_shapes_are_refused_before_any_work():
     with pytest.raises(ValueError, match="network has 2 inputs, but the law IsotropicGaussians has 3"):
         run_sgd(Network.init((2, 4, 1), rng=0), IsotropicGaussians(3, 0.5), **GOOD)
 

@@ -1,0 +1,174 @@
+"""The state of a network of any depth under training: arrays and scratch space."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from meanfield.dynamics.base_trainer import Array, Trainer, aligned_zeros
+from meanfield.dynamics.rule import Rule
+from meanfield.kernels.fused import LANE_BYTES
+from meanfield.kernels.multilayer import Parameters, Settings, Workspace, train
+from meanfield.model.activations import activation_code
+from meanfield.model.losses import loss_code
+from meanfield.model.network import Network
+
+__all__ = ["MultilayerTrainer"]
+
+# Neurons a tile and samples a panel: wide enough for the matrix products, enough tiles for the threads.
+TILE = 256
+PANEL = 8
+
+# Below this many multiplications a step and thread, meeting at the barriers costs more than a second thread saves.
+WORK_PER_THREAD = 1 << 16
+
+
+def opened_layer(n_hidden: int, trained: frozenset[str]) -> int:
+    """Return the layer whose pre-activations are formed a block at a time: the first trained or the last hidden."""
+    first = min(int(name.rpartition("_")[2]) for name in trained)
+    return min(first, n_hidden - 1)
+
+
+def block_samples(n_inputs: int) -> int:
+    """Return the samples between two products with the weights of the opened layer, of ``n_inputs`` columns.
+
+    A block of S samples corrects a pre-activation by S / 2 multiplications, against ``n_inputs`` of each product.
+    """
+    return 64 if n_inputs < 256 else 128
+
+
+def span_samples(shapes: list[tuple[int, int]]) -> int:
+    """Return the samples between two writes to weights of these shapes, a power of two.
+
+    In a span of S samples a step pays 2 S (n_out + n_in) multiplications for what is not yet written, and the write
+    costs about 4 n_out n_in / S: least together for S^2 = 2 sum n_out n_in / sum (n_out + n_in).
+    """
+    best = math.sqrt(2 * sum(n_out * n_in for n_out, n_in in shapes) / sum(n_out + n_in for n_out, n_in in shapes))
+    return 2 ** round(math.log2(max(1.0, best)))
+
+
+class MultilayerTrainer(Trainer[Parameters]):
+    """Trains copies of the arrays of a network of any depth in place, on threads of its own.
+
+    Parameters
+    ----------
+    network : with one hidden layer or more
+    rule : what a step does; without noise
+    n_threads : at most this many; fewer where a step is too short to share
+    """
+
+    def __init__(self, network: Network, rule: Rule, n_threads: int) -> None:
+        self._network = network
+        self._settings = _settings(network, rule)
+        n_tiles = -(-max(network.widths[1:-1]) // self._settings.tile)
+        work = rule.batch_size * sum(w.size for w in network.weights)
+        super().__init__(_copied(network), rule, min(n_threads, n_tiles, max(1, work // WORK_PER_THREAD)))
+        self._workspace = _workspace(network, self._settings, self._n_threads)
+
+    @property
+    def block(self) -> int:
+        """Steps a block; a run may be cut at its multiples without changing a bit."""
+        return self._settings.block
+
+    def network(self, state: Parameters | None = None) -> Network:
+        """Return the present network, or the one of another `state`; it does not share memory with training."""
+        arrays = self.state() if state is None else state
+        shapes, starts = [w.shape for w in self._network.weights], self._settings.weight_starts.tolist()
+        weights = [
+            arrays.weights[start : start + math.prod(shape)].reshape(shape)
+            for start, shape in zip(starts, shapes, strict=True)
+        ]
+        biases = [bias[: shape[0]] for bias, shape in zip(arrays.biases, shapes, strict=True)]
+        return Network(
+            weights,
+            None if self._network.biases is None else biases,
+            activation=self._network.activation,
+            scaling=self._network.scaling,
+        )
+
+    def _kernel(
+        self, parameters: Parameters, losses: NDArray[np.float64], x: Array, y: Array, step_sizes: NDArray[np.float64]
+    ) -> Callable[[int, int], None]:
+        return partial(train, parameters, losses, self._workspace, x, y, step_sizes, self._settings)
+
+
+def _weight_starts(network: Network) -> NDArray[np.int64]:
+    """Return where each layer's weights begin, at the beginning of a vector register's load, and where they end."""
+    lanes = LANE_BYTES // network.dtype.itemsize
+    return np.cumsum([0, *(-(-w.size // lanes) * lanes for w in network.weights)])
+
+
+def _copied(network: Network) -> Parameters:
+    starts = _weight_starts(network)
+    weights = aligned_zeros((int(starts[-1]),), network.dtype)
+    biases = np.zeros((len(network.weights), max(network.widths[1:])), network.dtype)
+    for start, w in zip(starts, network.weights, strict=False):
+        weights[start : start + w.size] = w.ravel()
+    for row, bias in zip(biases, network.biases or (), strict=False):
+        row[: bias.size] = bias
+    return Parameters(weights, biases)
+
+
+def _settings(network: Network, rule: Rule) -> Settings:
+    layers, widths, kind = range(network.n_hidden + 1), network.widths, network.dtype
+    opened = opened_layer(network.n_hidden, rule.trained)
+    deferred = [layer for layer in range(opened + 1, network.n_hidden) if f"weight_{layer}" in rule.trained]
+    block, span = _block_and_span(widths[opened], [network.weights[layer].shape for layer in deferred], rule)
+    forward = [network.factor(layer) for layer in layers]
+    return Settings(
+        activation=activation_code(network.activation, kind),
+        loss=loss_code(rule.loss),
+        weight_decay=rule.weight_decay,
+        batch_size=rule.batch_size,
+        opened=opened,
+        block=block,
+        span=span,
+        panel=max(1, PANEL // rule.batch_size),
+        tile=_tile(network),
+        moves_hidden=not rule.trained.isdisjoint({f"weight_{opened}", f"bias_{opened}"}),
+        defers=bool(deferred),
+        widths=np.array(widths),
+        weight_starts=_weight_starts(network)[:-1],
+        forward_factors=np.array(forward, kind),
+        # What the multiplier of a layer's neurons leaves of the factor by which the layer above averages over them.
+        backward_factors=np.array([*forward[1:], 1.0], kind),
+        trains_weights=np.array([f"weight_{layer}" in rule.trained for layer in layers]),
+        trains_biases=np.array([f"bias_{layer}" in rule.trained for layer in layers]),
+    )
+
+
+def _tile(network: Network) -> int:
+    lanes = LANE_BYTES // network.dtype.itemsize
+    return min(TILE, -(-max(network.widths[1:-1]) // lanes) * lanes)
+
+
+def _block_and_span(n_inputs: int, deferred: list[tuple[int, int]], rule: Rule) -> tuple[int, int]:
+    """Return the steps of a block and of a span; a block is made of whole spans, of one where nothing is deferred."""
+    block = rule.block_steps(block_samples(n_inputs))
+    if not deferred:
+        return block, block
+    span = min(block, rule.block_steps(span_samples(deferred)))
+    return block - block % span, span
+
+
+def _workspace(network: Network, settings: Settings, n_threads: int) -> Workspace:
+    n_hidden, n_outputs, kind = network.n_hidden, network.widths[-1], network.dtype
+    batch, samples = settings.batch_size, settings.block * settings.batch_size
+    lanes = LANE_BYTES // kind.itemsize
+    width = -(-max(network.widths[1:-1]) // lanes) * lanes
+    n_tiles = -(-network.widths[-2] // settings.tile)
+    return Workspace(
+        coefficients=aligned_zeros((n_hidden, samples, width), kind),
+        features=aligned_zeros((n_hidden, samples, width), kind),
+        slopes=aligned_zeros((n_hidden, batch, width), kind),
+        gram=np.zeros((samples, samples), kind),
+        overlaps=np.zeros((n_threads, batch, settings.span * batch), kind),
+        partial=np.zeros((2, n_tiles, batch, n_outputs), kind),
+        signal=np.zeros((n_threads, batch, n_outputs), kind),
+        output_bias=np.zeros((n_threads, n_outputs), kind),
+        arrivals=np.zeros(1, np.int64),
+    )

@@ -1,0 +1,309 @@
+"""Exact SGD of a network of any depth, with few passes over its weights.
+
+Layer l = 0..H turns the features h of the layer below (h = x for l = 0) into
+
+    z = f W h + b,      h' = sigma(z),      the outputs being z for l = H.
+
+A step moves every layer by W += c h^T, b += c. The coefficients are s times minus the derivative of the loss for
+l = H; going down they are c = q (W^T c') sigma'(z), c' those of the layer above. With the multiplier n_{l+1} n_l of an
+internal layer, n_1 of the first, n_H of the last, n_l of a hidden bias and 1 of the output bias, this is mean-field
+SGD for f = 1 / n_l (l >= 1) and q = 1 / n_{l+1} (l + 1 < H), all other f and q being 1; plain gradients have f = q = 1.
+
+**Opened layer.** Below the first trained layer nothing moves, so that the features it reads are known for a whole
+block of samples, and its pre-activations are, exactly,
+
+    z_j = f W h_j + b + sum_{k before j} G_jk c_k,      G = f H H^T (+ 1 for a trained bias),
+
+two matrix products a block and corrections, sub-blocked as in `meanfield.kernels.two_layer`. With the hidden layers
+frozen the last of them is opened, without corrections.
+
+**Later hidden layers** read features that depend on the last step. Their weights are passed over twice a step, for
+W h and for W^T c, but written once in a span of several steps: between two writes W = W_0 + C^T V, the rows of V and C
+being the features and coefficients of the span's samples, so that
+
+    W h = W_0 h + C^T (V h),      W^T c = W_0^T c + V^T (C c).
+
+The output layer has few rows and is moved at once.
+
+Weight decay multiplies W by rho_k = 1 - 2 lambda s_k before each update. With R the product of the rho since the last
+write, the identities hold for coefficients divided by R, and the weights are R times their right-hand side.
+
+Neurons are cut into tiles of a fixed number, and outputs are summed over tiles in index order by every thread. Each
+thread owns whole tiles of every layer: rows of W for W h, columns for W^T c. The bits therefore depend on shapes and
+dtype, never on the number of threads.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from meanfield.kernels._jit import jit
+from meanfield.kernels.activations import activate_with_slope
+from meanfield.kernels.losses import loss_and_signal
+from meanfield.kernels.multilayer_blocks import (
+    Parameters,
+    Settings,
+    Worker,
+    Workspace,
+    close_block,
+    close_layer,
+    correct_ahead,
+    correct_within_panel,
+    layer_weights,
+    open_block,
+    share_of,
+)
+from meanfield.kernels.products import add_multiple, add_rows_by_columns, add_rows_by_rows, copy, dot, scale
+from meanfield.kernels.threads import wait_for_all
+
+__all__ = ["Parameters", "Settings", "Workspace", "train"]
+
+
+class Step(NamedTuple):
+    """Where a step stands in its block and span."""
+
+    number: int  # in the block
+    row: int  # of its first sample in the block
+    place: int  # of its first sample in the span
+    rate: np.floating  # step size a sample of the batch
+    decay: np.floating  # rho
+    block_shrink: np.floating  # R of the opened layer before the step
+    span_shrink: np.floating  # R of later hidden layers before the step
+
+
+@jit
+def train(parameters, losses, workspace, x, y, step_sizes, settings, thread, n_threads):
+    """Take ``step_sizes.size`` steps on samples x (n, d), y (n, C), n = steps * batch_size; losses is (steps,).
+
+    ``losses[k]`` receives the mean loss of the samples of step k before that step. Each of ``n_threads`` threads
+    calls this function with its own number ``thread``.
+    """
+    worker = Worker(thread, n_threads)
+    batch, n_steps, n_outputs = settings.batch_size, step_sizes.size, workspace.output_bias.shape[1]
+    output_bias = parameters.biases[settings.widths.size - 2, :n_outputs]
+    copy(workspace.output_bias[thread], output_bias)
+    for start in range(0, n_steps, settings.block):
+        steps = min(settings.block, n_steps - start)
+        block_x, block_y = x[start * batch : (start + steps) * batch], y[start * batch : (start + steps) * batch]
+        sizes, block_losses = step_sizes[start : start + steps], losses[start : start + steps]
+        open_block(parameters, workspace, block_x, settings, worker)
+        shrink = _train_block(parameters, block_losses, workspace, block_y, sizes, settings, worker)
+        if settings.moves_hidden:
+            close_block(parameters, workspace, block_x, settings, worker, shrink)
+        wait_for_all(workspace.arrivals, n_threads)
+    if thread == 0:
+        copy(output_bias, workspace.output_bias[0])
+
+
+@jit
+def _train_block(parameters, losses, workspace, y, step_sizes, settings, worker):
+    """Take the steps of one block; return R, by which the block shrinks the weights of the opened layer."""
+    kind, batch, steps = workspace.signal.dtype.type, settings.batch_size, step_sizes.size
+    block_shrink = span_shrink = kind(1)
+    for number in range(steps):
+        rate = kind(step_sizes[number] / batch)
+        decay = kind(1 - 2 * settings.weight_decay * step_sizes[number])
+        row, place = number * batch, number % settings.span * batch
+        now = Step(number, row, place, rate, decay, block_shrink, span_shrink)
+        _forward(parameters, workspace, settings, now, worker)
+        loss = _error_signal(workspace, y[row : row + batch], settings, now, worker)
+        if worker.thread == 0:
+            losses[number] = loss
+        _backward(parameters, workspace, settings, now, worker)
+        block_shrink *= decay
+        span_shrink *= decay
+        if settings.moves_hidden:
+            coefficients = workspace.coefficients[settings.opened]
+            correct_ahead(coefficients, workspace.gram, settings, worker, number + 1, steps)
+        if settings.defers and ((number + 1) % settings.span == 0 or number + 1 == steps):
+            _close_span(parameters, workspace, settings, place + batch, worker, span_shrink)
+            span_shrink = kind(1)
+    return block_shrink
+
+
+@jit
+def _forward(parameters, workspace, settings, now, worker):
+    """Features and slopes of all layers for the samples of a step, and each tile's share of the outputs."""
+    _activate_opened(workspace, settings, now, worker)
+    for layer in range(settings.opened + 1, workspace.features.shape[0]):
+        wait_for_all(workspace.arrivals, worker.n_threads)
+        _propagate(parameters, workspace, settings, now, layer, worker)
+    _sum_tiles(parameters, workspace, settings, now, worker)
+    wait_for_all(workspace.arrivals, worker.n_threads)
+
+
+@jit
+def _activate_opened(workspace, settings, now, worker):
+    opened = settings.opened
+    low, high = share_of(settings.widths[opened + 1], settings, worker)
+    coefficients = workspace.coefficients[opened]
+    for b in range(settings.batch_size):
+        z = coefficients[now.row + b, low:high]
+        if settings.moves_hidden:
+            correct_within_panel(z, coefficients, low, workspace.gram, settings, now.number, b)
+            if settings.weight_decay != 0:
+                scale(z, now.block_shrink)
+        features, slopes = workspace.features[opened, now.place + b, low:high], workspace.slopes[opened, b, low:high]
+        activate_with_slope(features, slopes, settings.activation, z)
+
+
+@jit
+def _propagate(parameters, workspace, settings, now, layer, worker):
+    """Features and slopes of a thread's neurons of a later hidden layer: f R (W_0 h + C^T (V h)) + b."""
+    weights, bias = layer_weights(parameters, settings, layer), parameters.biases[layer]
+    batch, tile, n_in = settings.batch_size, settings.tile, weights.shape[1]
+    low, high = share_of(weights.shape[0], settings, worker)
+    h, z = workspace.features[layer - 1, now.place :], workspace.coefficients[layer, now.place :]
+    factor = settings.forward_factors[layer]
+    z[:batch, low:high] = 0
+    add_rows_by_rows(z, h, weights, low, high, batch, n_in, tile)
+    if settings.trains_weights[layer]:
+        overlaps, past = workspace.overlaps[worker.thread], workspace.coefficients[layer]
+        _inner_products(overlaps, h, workspace.features[layer - 1], batch, now.place, n_in, tile)
+        add_rows_by_columns(z, overlaps, past, low, high, batch, now.place, tile)
+        factor *= now.span_shrink
+    for b in range(batch):
+        for i in range(low, high):
+            z[b, i] = factor * z[b, i] + bias[i]
+        features, slopes = workspace.features[layer, now.place + b, low:high], workspace.slopes[layer, b, low:high]
+        activate_with_slope(features, slopes, settings.activation, z[b, low:high])
+
+
+@jit
+def _inner_products(overlaps, vectors, past, batch, n_past, size, tile):
+    """Inner products of a batch of vectors with what the span has seen of their kind."""
+    overlaps[:batch, :n_past] = 0
+    add_rows_by_rows(overlaps, vectors, past, 0, n_past, batch, size, tile)
+
+
+@jit
+def _sum_tiles(parameters, workspace, settings, now, worker):
+    """Write each tile's share of the outputs."""
+    last = workspace.features.shape[0] - 1
+    weights = layer_weights(parameters, settings, last + 1)
+    low, high = share_of(weights.shape[1], settings, worker)
+    for start in range(low, high, settings.tile):
+        stop = min(start + settings.tile, high)
+        partial = workspace.partial[now.number % 2, start // settings.tile]
+        for b in range(settings.batch_size):
+            for c in range(weights.shape[0]):
+                partial[b, c] = dot(weights[c, start:stop], workspace.features[last, now.place + b, start:stop])
+
+
+@jit
+def _error_signal(workspace, y, settings, now, worker):
+    """Write minus the loss's derivative by the outputs for the samples of a step; return their mean loss."""
+    signal, bias = workspace.signal[worker.thread], workspace.output_bias[worker.thread]
+    partial = workspace.partial[now.number % 2]
+    factor = settings.forward_factors[settings.widths.size - 2]
+    loss = 0.0
+    for b in range(y.shape[0]):
+        for c in range(bias.size):
+            total = signal.dtype.type(0)
+            for tile in range(partial.shape[0]):
+                total += partial[tile, b, c]
+            signal[b, c] = factor * total + bias[c]
+        loss += loss_and_signal(signal[b], y[b], settings.loss)
+    return loss / y.shape[0]
+
+
+@jit
+def _backward(parameters, workspace, settings, now, worker):
+    """Turn pre-activations into update coefficients from the last hidden layer down, and move what moves at once."""
+    last = workspace.features.shape[0] - 1
+    if settings.moves_hidden:
+        _pull_back_outputs(parameters, workspace, settings, now, worker)
+        _finish_coefficients(parameters, workspace, settings, now, last, worker)
+    _move_outputs(parameters, workspace, settings, now, worker)
+    if settings.moves_hidden:
+        for layer in range(last, settings.opened, -1):
+            wait_for_all(workspace.arrivals, worker.n_threads)
+            _pull_back(parameters, workspace, settings, now, layer, worker)
+            _finish_coefficients(parameters, workspace, settings, now, layer - 1, worker)
+
+
+@jit
+def _row_of(settings, now, layer):
+    return now.row if layer == settings.opened else now.place
+
+
+@jit
+def _pull_back_outputs(parameters, workspace, settings, now, worker):
+    """Write (W^T s (-dl/dy_hat)) / R for the last hidden layer."""
+    last = workspace.features.shape[0] - 1
+    weights, signal = layer_weights(parameters, settings, last + 1), workspace.signal[worker.thread]
+    low, high = share_of(weights.shape[1], settings, worker)
+    row = _row_of(settings, now, last)
+    for b in range(settings.batch_size):
+        coefficients = workspace.coefficients[last, row + b, low:high]
+        coefficients[:] = 0
+        for c in range(weights.shape[0]):
+            add_multiple(coefficients, weights[c, low:high], now.rate / (now.span_shrink * now.decay) * signal[b, c])
+
+
+@jit
+def _pull_back(parameters, workspace, settings, now, layer, worker):
+    """Write q R (W_0^T c + V^T (C c)) for the layer below, c the coefficients of ``layer``."""
+    weights = layer_weights(parameters, settings, layer)
+    batch, tile, n_out = settings.batch_size, settings.tile, weights.shape[0]
+    low, high = share_of(weights.shape[1], settings, worker)
+    row, factor = _row_of(settings, now, layer - 1), settings.backward_factors[layer]
+    c, below = workspace.coefficients[layer, now.place :], workspace.coefficients[layer - 1, row:]
+    below[:batch, low:high] = 0
+    add_rows_by_columns(below, c, weights, low, high, batch, n_out, tile)
+    if settings.trains_weights[layer]:
+        overlaps, past = workspace.overlaps[worker.thread], workspace.features[layer - 1]
+        _inner_products(overlaps, c, workspace.coefficients[layer], batch, now.place, n_out, tile)
+        add_rows_by_columns(below, overlaps, past, low, high, batch, now.place, tile)
+        factor *= now.span_shrink
+    for b in range(batch):
+        scale(below[b, low:high], factor)
+
+
+@jit
+def _finish_coefficients(parameters, workspace, settings, now, layer, worker):
+    """Multiply by the slopes, and move a bias whose layer is not closed with the block."""
+    low, high = share_of(settings.widths[layer + 1], settings, worker)
+    bias, row = parameters.biases[layer, low:high], _row_of(settings, now, layer)
+    shrink, is_opened = now.span_shrink * now.decay, layer == settings.opened
+    moves_bias = settings.trains_biases[layer] and not is_opened
+    unit = now.span_shrink / now.block_shrink if is_opened else workspace.signal.dtype.type(1)
+    if moves_bias:
+        scale(bias, now.decay)
+    for b in range(settings.batch_size):
+        coefficients, slopes = workspace.coefficients[layer, row + b, low:high], workspace.slopes[layer, b, low:high]
+        for i in range(coefficients.size):
+            coefficients[i] *= unit * slopes[i]
+        if moves_bias:
+            add_multiple(bias, coefficients, shrink)
+
+
+@jit
+def _move_outputs(parameters, workspace, settings, now, worker):
+    """Move a thread's output weights, and its copy of the output bias."""
+    last = workspace.features.shape[0] - 1
+    weights, signal = layer_weights(parameters, settings, last + 1), workspace.signal[worker.thread]
+    if settings.trains_weights[last + 1]:
+        low, high = share_of(weights.shape[1], settings, worker)
+        for c in range(weights.shape[0]):
+            if settings.weight_decay != 0:
+                scale(weights[c, low:high], now.decay)
+            for b in range(settings.batch_size):
+                features = workspace.features[last, now.place + b, low:high]
+                add_multiple(weights[c, low:high], features, now.rate * signal[b, c])
+    if settings.trains_biases[last + 1]:
+        for b in range(settings.batch_size):
+            add_multiple(workspace.output_bias[worker.thread], signal[b], now.rate)
+
+
+@jit
+def _close_span(parameters, workspace, settings, n_samples, worker, shrink):
+    """Write the span's updates to the later hidden layers, while no thread reads them."""
+    wait_for_all(workspace.arrivals, worker.n_threads)
+    for layer in range(settings.opened + 1, workspace.features.shape[0]):
+        if settings.trains_weights[layer]:
+            inputs, coefficients = workspace.features[layer - 1], workspace.coefficients[layer]
+            close_layer(parameters, coefficients, inputs, n_samples, settings, layer, worker, shrink)
+    wait_for_all(workspace.arrivals, worker.n_threads)

@@ -1,0 +1,116 @@
+"""Products of few rows with large matrices: one row at the speed of memory, several as BLAS products.
+
+BLAS is called on fixed tiles of columns, so that the bits do not depend on which thread owns how many of them. For one
+row no tiles are needed: every number of the result is summed in the same order wherever its range begins, provided
+that it begins at a multiple of `GROUP`.
+"""
+
+from __future__ import annotations
+
+from meanfield.kernels._jit import jit, jit_sum
+from meanfield.kernels.blas import add_product
+
+__all__ = ["add_multiple", "add_rows_by_columns", "add_rows_by_rows", "copy", "dot", "scale"]
+
+# Rows of a matrix read side by side: enough streams for the prefetcher, and one pass over the result for all of them.
+GROUP = 8
+
+
+@jit
+def add_rows_by_rows(out, a, b, low, high, rows, inner, tile):
+    """Add a b^T to the columns low..high of ``out``: out[r, i] += <a[r], b[i]> over ``inner`` entries.
+
+    ``out`` has ``rows`` rows, as ``a``; rows of all three are contiguous.
+    """
+    if rows == 1:
+        _add_dots(out[0, low:high], a[0, :inner], b[low:high])
+        return
+    for start in range(low, high, tile):
+        stop = min(start + tile, high)
+        add_product(out[:, start:stop], a, b[start:stop], False, True, rows, stop - start, inner)
+
+
+@jit
+def add_rows_by_columns(out, a, b, low, high, rows, inner, tile):
+    """Add a b to the columns low..high of ``out``: out[r, i] += sum_k a[r, k] b[k, i], k < ``inner``."""
+    if rows == 1:
+        _add_combination(out[0, low:high], a[0, :inner], b, low)
+        return
+    for start in range(low, high, tile):
+        stop = min(start + tile, high)
+        add_product(out[:, start:stop], a, b[:, start:stop], False, False, rows, stop - start, inner)
+
+
+@jit_sum
+def _add_dots(out, vector, matrix):
+    kind, n = out.dtype.type, vector.size
+    grouped = out.size - out.size % GROUP
+    for i in range(0, grouped, GROUP):
+        m0, m1, m2, m3 = matrix[i], matrix[i + 1], matrix[i + 2], matrix[i + 3]
+        m4, m5, m6, m7 = matrix[i + 4], matrix[i + 5], matrix[i + 6], matrix[i + 7]
+        s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = kind(0)
+        for j in range(n):
+            v = vector[j]
+            s0 += m0[j] * v
+            s1 += m1[j] * v
+            s2 += m2[j] * v
+            s3 += m3[j] * v
+            s4 += m4[j] * v
+            s5 += m5[j] * v
+            s6 += m6[j] * v
+            s7 += m7[j] * v
+        for k, s in enumerate((s0, s1, s2, s3, s4, s5, s6, s7)):
+            out[i + k] += s
+    for i in range(grouped, out.size):
+        out[i] += dot(matrix[i, :n], vector)
+
+
+@jit
+def _add_combination(out, vector, matrix, low):
+    n, high = out.size, low + out.size
+    grouped = vector.size - vector.size % GROUP
+    for i in range(0, grouped, GROUP):
+        m0, m1, m2, m3 = matrix[i, low:high], matrix[i + 1, low:high], matrix[i + 2, low:high], matrix[i + 3, low:high]
+        m4, m5, m6, m7 = (
+            matrix[i + 4, low:high],
+            matrix[i + 5, low:high],
+            matrix[i + 6, low:high],
+            matrix[i + 7, low:high],
+        )
+        v0, v1, v2, v3 = vector[i], vector[i + 1], vector[i + 2], vector[i + 3]
+        v4, v5, v6, v7 = vector[i + 4], vector[i + 5], vector[i + 6], vector[i + 7]
+        for j in range(n):
+            near = out[j] + v0 * m0[j] + v1 * m1[j] + v2 * m2[j] + v3 * m3[j]
+            out[j] = near + v4 * m4[j] + v5 * m5[j] + v6 * m6[j] + v7 * m7[j]
+    for i in range(grouped, vector.size):
+        add_multiple(out, matrix[i, low:high], vector[i])
+
+
+@jit
+def add_multiple(target, source, multiple):
+    """Add ``multiple`` times ``source`` to ``target``, both (n,)."""
+    for i in range(min(target.size, source.size)):
+        target[i] += multiple * source[i]
+
+
+@jit
+def copy(target, source):
+    """Write ``source`` into ``target``, both (n,)."""
+    for i in range(target.size):
+        target[i] = source[i]
+
+
+@jit
+def scale(values, factor):
+    """Multiply ``values`` by ``factor``."""
+    for i in range(values.size):
+        values[i] *= factor
+
+
+@jit_sum
+def dot(a, b):
+    """Return <a, b>, both (n,)."""
+    total = a.dtype.type(0)
+    for i in range(a.size):
+        total += a[i] * b[i]
+    return total
