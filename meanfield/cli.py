@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from meanfield.studies.report import StudyResult
+    from collections.abc import Sequence
+
+    from meanfield.studies.report import Study, StudyResult
 
 __all__ = ["app", "main"]
 
@@ -26,6 +28,12 @@ studies = typer.Typer(
     help="Run a study: simulate what has no record yet, then write tables and figures.", no_args_is_help=True
 )
 app.add_typer(studies, name="run")
+
+# Options that every study has.
+Seeds = Annotated[int, typer.Option(help="Replicas of each network.")]
+Output = Annotated[Path, typer.Option(help="Folder of the results.")]
+Workers = Annotated[int | None, typer.Option(help="Processes.", show_default="one a CPU")]
+RootSeed = Annotated[int, typer.Option(help="Seed that all replicas' seeds come from.")]
 
 
 def _version(shown: bool) -> None:
@@ -57,7 +65,7 @@ def run_dropout(
         str | None, typer.Option(help="What is learnt of a data set: one-hot, sign or value.", show_default="its own")
     ] = None,
     widths: Annotated[str, typer.Option(help="Numbers of neurons N, comma-separated.")] = "64,128,256,512,1024,2048",
-    seeds: Annotated[int, typer.Option(help="Replicas of each network.")] = 4,
+    seeds: Seeds = 4,
     activation: Annotated[
         str | None, typer.Option(help="Activation.", show_default="truncated-relu for gaussians, else relu")
     ] = None,
@@ -69,9 +77,9 @@ def run_dropout(
     ] = None,
     dtype: Annotated[str, typer.Option(help="float64 or float32.")] = "float64",
     samples: Annotated[int, typer.Option(help="Samples of a measurement; a smaller data set is taken whole.")] = 1400,
-    output: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results/dropout"),
-    workers: Annotated[int | None, typer.Option(help="Processes.", show_default="one a CPU")] = None,
-    root_seed: Annotated[int, typer.Option(help="Seed that all replicas' seeds come from.")] = 0,
+    output: Output = Path("results/dropout"),
+    workers: Workers = None,
+    root_seed: RootSeed = 0,
 ) -> None:
     """Does the loss change depend on N? Train at many widths, keep m of N neurons, judge whether c_N settles.
 
@@ -79,7 +87,6 @@ def run_dropout(
     """
     from meanfield.studies.dropout import grid
     from meanfield.studies.dropout_report import STUDY
-    from meanfield.studies.report import run_study
 
     runs = grid(
         data=_list(data),
@@ -93,7 +100,7 @@ def run_dropout(
         n_samples=samples,
         root_seed=root_seed,
     )
-    _say(run_study(STUDY, runs, output, root_seed=root_seed, n_workers=workers), output)
+    _run(STUDY, runs, output, root_seed, workers)
 
 
 @studies.command("dropout-regime")
@@ -102,13 +109,13 @@ def run_dropout_regime(
         str, typer.Option(help="Numbers of neurons N, comma-separated; the largest is the reference.")
     ] = "4,8,16,32,64,128,256,512,1024",
     kept: Annotated[str, typer.Option(help="Kept numbers m of the reference, comma-separated.")] = "16,64,256",
-    seeds: Annotated[int, typer.Option(help="Replicas of each network.")] = 4,
+    seeds: Seeds = 4,
     horizon: Annotated[
         float, typer.Option(help="Time T = steps x alpha; a quarter for step sizes and dimensions.")
     ] = 20.0,
-    output: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results/dropout-regime"),
-    workers: Annotated[int | None, typer.Option(help="Processes.", show_default="one a CPU")] = None,
-    root_seed: Annotated[int, typer.Option(help="Seed that all replicas' seeds come from.")] = 0,
+    output: Output = Path("results/dropout-regime"),
+    workers: Workers = None,
+    root_seed: RootSeed = 0,
 ) -> None:
     """How tight is the theorem's bound? Within its assumptions: along the training, by T, step size and dimension.
 
@@ -116,7 +123,6 @@ def run_dropout_regime(
     """
     from meanfield.studies.dropout_regime import grid
     from meanfield.studies.dropout_regime_report import STUDY
-    from meanfield.studies.report import run_study
 
     runs = grid(
         widths=_integers("widths", widths),
@@ -124,7 +130,13 @@ def run_dropout_regime(
         n_seeds=seeds,
         horizon=horizon,
     )
-    _say(run_study(STUDY, runs, output, root_seed=root_seed, n_workers=workers), output)
+    _run(STUDY, runs, output, root_seed, workers)
+
+
+def _run(study: Study, runs: Sequence[Any], output: Path, root_seed: int, workers: int | None) -> None:
+    from meanfield.studies.report import run_study
+
+    _say(run_study(study, runs, output, root_seed=root_seed, n_workers=workers), output)
 
 
 def _list(words: str) -> list[str]:
