@@ -133,6 +133,34 @@ def run_dropout_regime(
     _run(STUDY, runs, output, root_seed, workers)
 
 
+@studies.command("width-check")
+def run_width_check(
+    widths: Annotated[str, typer.Option(help="Neurons N of a hidden layer, comma-separated.")] = "64,128,256,512,1024",
+    hidden_layers: Annotated[str, typer.Option(help="Numbers of hidden layers, comma-separated.")] = "1,2",
+    seeds: Seeds = 4,
+    step_size: Annotated[float, typer.Option(help="Step size alpha, at every width.")] = 0.01,
+    steps: Annotated[int, typer.Option(help="Steps of training, few.")] = 4,
+    output: Output = Path("results/width-check"),
+    workers: Workers = None,
+    root_seed: RootSeed = 0,
+) -> None:
+    """Is one step size right at every width? Movement of weights and pre-activations after a few steps, against N.
+
+    Finished runs are kept in the output folder and not run again; Ctrl-C loses only the runs under way.
+    """
+    from meanfield.studies.width_check import grid
+    from meanfield.studies.width_check_report import STUDY
+
+    runs = grid(
+        widths=_integers("widths", widths),
+        n_hidden=_integers("hidden layers", hidden_layers),
+        n_seeds=seeds,
+        step_size=step_size,
+        n_steps=steps,
+    )
+    _run(STUDY, runs, output, root_seed, workers)
+
+
 def _run(study: Study, runs: Sequence[Any], output: Path, root_seed: int, workers: int | None) -> None:
     from meanfield.studies.report import run_study
 

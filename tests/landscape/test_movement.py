@@ -9,7 +9,7 @@ import pytest
 from random_networks import random_network
 
 import meanfield.model.network as network_module
-from meanfield import MeanfieldWarning, Network, movement
+from meanfield import IsotropicGaussians, MeanfieldWarning, Network, movement, run_sgd
 
 WIDTHS = (3, 6, 5, 2)
 
@@ -91,3 +91,30 @@ def test_bad_input():
     network = random_network(WIDTHS)
     with pytest.raises(ValueError, match="least_change must be finite and not negative, got -1"):
         movement(network, network, least_change=-1)
+
+
+def movement_of_internal_layers(n_neurons, **start):
+    """Relative change of the internal layers of four layers of weights, ends frozen, over a time of 1."""
+    before = Network.init((8, *[n_neurons] * 3, 1), activation="relu", rng=0, **start)
+    options = {"step_size": 0.05, "n_steps": 20, "batch_size": 5, "trained": "internal", "rng": 1}
+    after = run_sgd(before, IsotropicGaussians(8, 0.5), **options).final
+    return movement(before, after, least_change=0.0)["relative_change"][1:3].to_numpy()
+
+
+def test_wide_networks_of_zero_mean_internal_weights_learn_less_and_others_do_not():
+    zero_mean = [movement_of_internal_layers(n) for n in (30, 480)]
+    # Averages of zero-mean weights: a factor of 4 for 16-fold widths, more where it enters twice.
+    assert (zero_mean[0] > 3 * zero_mean[1]).all()
+    large_mean = {"mean": (None, 1.0, 1.0, 1.0), "std": (None, 0.1, 0.1, 0.1)}
+    narrow, wide = (movement_of_internal_layers(n, **large_mean) for n in (30, 480))
+    np.testing.assert_allclose(narrow, wide, rtol=0.3)
+    assert (wide > 10 * zero_mean[1]).all()
+
+
+def test_frozen_ends_and_a_zero_mean_start_are_warned_of():
+    before = Network.init((8, 480, 480, 480, 1), activation="relu", rng=0)
+    options = {"step_size": 0.01, "n_steps": 20, "trained": "internal", "rng": 1}
+    after = run_sgd(before, IsotropicGaussians(8, 0.5), **options).final
+    with pytest.warns(MeanfieldWarning, match="nothing is learnt"):
+        table = movement(before, after)
+    assert table["rms_change"].gt(0).tolist() == [False, True, True, False]
