@@ -107,9 +107,9 @@ class _ChunkSums(NamedTuple):
 
 
 def neuron_moments(network: Network, x: Array, y: Array) -> NeuronMoments:
-    """Return the moments of the last hidden layer on x (n, d), y (n, C): one pass over the samples.
+    """Return the moments of the last hidden layer on x (n, d), y (n, C) from one pass over the samples.
 
-    O(N n (d + C)) where it is the only one. Memory is that of a forward pass, one chunk of samples a thread.
+    Memory is that of a forward pass, one chunk of samples a thread.
     """
     readout = scaled_readout(network)
     work = partial(_chunk_sums, network, readout, x, y, _centring_pays(network, readout, x))
