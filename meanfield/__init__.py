@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from meanfield.landscape.dropout import dropout_change, dropout_curve, neuron_variance
     from meanfield.landscape.dropout_bounds import dropout_bounds
     from meanfield.landscape.kept_sets import choose_kept
+    from meanfield.landscape.layers import drop_from
+    from meanfield.landscape.movement import movement
     from meanfield.landscape.path_risk import path_risk
     from meanfield.landscape.paths import connect
     from meanfield.landscape.permutations import dropout_quantiles
@@ -55,6 +57,7 @@ __all__ = [
     "classification_error",
     "connect",
     "curve_risk",
+    "drop_from",
     "dropout_bounds",
     "dropout_change",
     "dropout_curve",
@@ -62,6 +65,7 @@ __all__ = [
     "ladder_exponents",
     "load_dataset",
     "load_table",
+    "movement",
     "neuron_variance",
     "path_risk",
     "risk",
@@ -82,6 +86,8 @@ _HOMES = {
     "landscape.kept_sets": ("choose_kept",),
     "landscape.path_risk": ("path_risk",),
     "landscape.paths": ("connect",),
+    "landscape.layers": ("drop_from",),
+    "landscape.movement": ("movement",),
     "landscape.permutations": ("dropout_quantiles",),
     "landscape.subsets": ("Subset", "choose_subset", "ladder_exponents", "subset_ladder"),
     "landscape.weight_path": ("WeightPath",),

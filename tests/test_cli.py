@@ -134,6 +134,34 @@ def test_bad_options_of_the_regime_are_one_line_without_traceback(arguments, mes
     assert len(result.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--hidden-layers", "1,two"], "error: hidden layers must be integers separated by commas, got 'two'"),
+        (["--widths", "64,1"], "error: widths must be at least 2, got 1"),
+        (["--step-size", "0"], "error: step size must be positive and finite, got 0"),
+        (["--steps", "0"], "error: steps must be at least 1, got 0"),
+    ],
+)
+def test_bad_options_of_the_width_check_are_one_line_without_traceback(arguments, message, tmp_path):
+    result = _meanfield("run", "width-check", "--output", tmp_path, *arguments)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_the_width_check_prints_table_and_verdict_and_a_second_call_runs_nothing(tmp_path):
+    small = ["--widths", "16,64,256", "--hidden-layers", "1", "--seeds", "2", "--output", tmp_path]
+    first = _meanfield("run", "width-check", *small)
+    assert first.returncode == 0, first.stderr
+    for expected in ("weight change", "fails, as it must", "18 of 18 runs are finished (0 before, 18 now)"):
+        assert expected in first.stdout
+    assert (tmp_path / "figures" / "width-check-2-weight-layers.pdf").is_file()
+    second = _meanfield("run", "width-check", *small)
+    assert "18 of 18 runs are finished (18 before, 0 now)" in second.stdout
+    assert second.stdout.split("\n\n")[0] == first.stdout.split("\n\n")[0]
+
+
 @pytest.mark.long
 def test_the_regime_prints_table_and_verdict_and_a_second_call_runs_nothing(tmp_path):
     small = ["--widths", "4,16,64", "--kept", "4,16", "--seeds", "2", "--horizon", "0.25", "--output", tmp_path]

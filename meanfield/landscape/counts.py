@@ -11,7 +11,17 @@ from numpy.typing import NDArray
 
 from meanfield.model.network import Network
 
-__all__ = ["Counts", "Entry", "by_layer", "checked_entries", "checked_sizes", "draw_kept", "hidden_widths"]
+__all__ = [
+    "Counts",
+    "Entry",
+    "by_layer",
+    "checked_entries",
+    "checked_sizes",
+    "draw_kept",
+    "fewest_kept",
+    "hidden_widths",
+    "only_last_dropped",
+]
 
 Counts = tuple[int, ...]
 Entry = int | Counts
@@ -48,6 +58,16 @@ def checked_sizes(network: Network, n_kept: Any) -> list[int]:
 def by_layer(network: Network, entry: Entry) -> Counts:
     """Return the number of kept neurons of each hidden layer."""
     return entry if isinstance(entry, tuple) else (entry,) * network.n_hidden
+
+
+def fewest_kept(network: Network, entry: Entry) -> int:
+    """Return A_min, the least number of kept neurons of a hidden layer."""
+    return min(by_layer(network, entry))
+
+
+def only_last_dropped(network: Network, entry: Entry) -> bool:
+    """Whether all hidden layers below the last one are kept whole."""
+    return by_layer(network, entry)[:-1] == network.widths[1:-2]
 
 
 def hidden_widths(network: Network) -> Entry:

@@ -4,9 +4,9 @@ With f_i scaled so that y_hat = mean_i f_i + bias, keeping the m neurons of A gi
 
     y_hat_A(x) = (1/m) sum_{i in A} f_i(x) + bias.
 
-The sums over A_1, A_2, .. are the cumulative sums of those over the neurons that join at each size: O(N n) for all
-sizes of a chain together, any loss. Memory is that of a forward pass, one chunk of samples a thread, and the sums
-over a tile of samples: N n numbers are never held.
+The neurons are those of the last hidden layer, all below it whole. The sums over A_1, A_2, .. are the cumulative sums
+of those over the neurons that join at each size: O(N n) for all sizes of a chain together, any loss. Memory is that of
+a forward pass, one chunk of samples a thread, and the sums over a tile of samples: N n numbers are never held.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class _ChunkChanges(NamedTuple):
 def nested_changes(
     network: Network, evaluation: Evaluation, sizes: NDArray[np.intp], joins: NDArray[np.uint32]
 ) -> NestedChanges:
-    """Return what keeping the sets of P chains does to the loss of a network with one hidden layer.
+    """Return what keeping the sets of P chains does to the loss, sets of the last hidden layer.
 
     Keeping all neurons changes nothing, exactly.
 
@@ -78,14 +78,14 @@ def _chunk_changes(
     network: Network, evaluation: Evaluation, sizes: NDArray[np.intp], joins: NDArray[np.uint32], rows: slice
 ) -> _ChunkChanges:
     x, y, loss = evaluation.x[rows], evaluation.y[rows], evaluation.loss
-    features = network.features(x, 1)
+    features = network.features(x, network.n_hidden)
     whole = per_sample_loss(loss, y, network.readout(features))
     total, by_sample = np.zeros((len(joins), sizes.size)), np.zeros((sizes.size, len(x)))
     for tile in _slices(len(x), TILE):
         for chains, outputs in _kept_outputs(network, features[tile], sizes, joins):
             change = _losses(loss, y[tile], outputs) - whole[tile]
             # In another order the neurons would add up to other bits.
-            change[:, sizes == network.widths[1]] = 0.0
+            change[:, sizes == network.widths[-2]] = 0.0
             total[chains] += change.sum(axis=2)
             by_sample[:, tile] += change.sum(axis=0) / len(joins)
     return _ChunkChanges(total, by_sample, whole)
@@ -98,8 +98,8 @@ def _kept_outputs(
     n_samples, n_neurons = features.shape
     padded = np.zeros((n_neurons, TILE), features.dtype)
     padded[:, :n_samples] = features.T
-    weights = network.weights[1] * network.dtype.type(n_neurons * network.factor(1))
-    bias = 0.0 if network.biases is None else network.biases[1].astype(np.float64)
+    weights = network.weights[-1] * network.dtype.type(n_neurons * network.factor(network.n_hidden))
+    bias = 0.0 if network.biases is None else network.biases[-1].astype(np.float64)
     for chains in _slices(len(joins), _chains_at_once(sizes.size * len(weights))):
         sums = np.empty((chains.stop - chains.start, sizes.size, len(weights), TILE), features.dtype)
         joining_sums(sums, padded, weights, joins[chains])

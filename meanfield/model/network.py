@@ -230,9 +230,15 @@ class Network:
         Parameters
         ----------
         widths : (d, n_1, .., n_H, C)
-        mean, std : one number for all layers or one a layer; ``std=0`` makes a layer constant
+        mean, std : one number for all layers, or one a layer with None for its default; ``std=0`` makes a layer
+            constant
         rng : Generator or seed; layer by layer and neuron by neuron, so that the first neurons of a wider two-layer
             network start where those of a narrower one do
+
+        See Also
+        --------
+        meanfield.model.initialisation : why wide networks of several hidden layers need internal weights of another
+            mean than 0 to learn, with two of them ``mean=(None, 1.0, None), std=(None, 0.1, None)``.
         """
         sizes = [check_integer(f"widths[{i}]", n, least=1) for i, n in enumerate(widths)]
         if len(sizes) < 3:

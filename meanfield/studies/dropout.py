@@ -193,7 +193,7 @@ def memory(run: DropoutRun) -> float:
     """Estimate the bytes of arrays that a run takes at its peak, a data set included."""
     law, itemsize = law_of(run.data, run.target, run.digest), np.dtype(run.dtype).itemsize
     data = law.x.nbytes + law.y.nbytes if isinstance(law, Empirical) else 0
-    return data + array_bytes(law.dim, run.n_neurons, law.n_outputs, run.n_samples, itemsize=itemsize)
+    return data + array_bytes((law.dim, run.n_neurons, law.n_outputs), run.n_samples, itemsize=itemsize)
 
 
 def one_run(run: DropoutRun, rng: np.random.Generator) -> dict[str, pd.DataFrame]:

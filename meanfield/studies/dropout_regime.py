@@ -148,7 +148,7 @@ def cost(run: RegimeRun) -> float:
 def memory(run: RegimeRun) -> float:
     """Estimate the bytes of arrays that a run takes at its peak; the reference keeps its networks."""
     kept = len(recorded_steps(run)) * run.n_neurons * run.dim * 8 if run.kept_numbers else 0
-    return kept + array_bytes(run.dim, run.n_neurons, 1, run.n_samples)
+    return kept + array_bytes((run.dim, run.n_neurons, 1), run.n_samples)
 
 
 def recorded_steps(run: RegimeRun) -> list[int]:

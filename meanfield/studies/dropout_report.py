@@ -14,7 +14,7 @@ from scipy.special import stdtrit
 from meanfield.model.datasets import TABLE_TYPES, find_data
 from meanfield.plots import dropout as plots
 from meanfield.studies.dropout import SCALINGS, DropoutRun, cost, memory, one_run, unmet_assumptions
-from meanfield.studies.report import Report, Study, plus_minus
+from meanfield.studies.report import Report, Study, diverged_runs, exponent_in_words, plus_minus
 from meanfield.studies.store import Store
 from meanfield.theory.scaling import TOST_LEVEL, ExponentFit, fit_exponent, rejects, settled_from
 
@@ -37,8 +37,7 @@ LEGEND = (
 
 def report(store: Store, runs: Sequence[DropoutRun]) -> Report:
     """Read the finished ``runs`` back and conclude; diverged ones are named and left out."""
-    status = dict(zip(runs, store.frames("summary", runs)["status"], strict=True))
-    diverged = {run: word for run, word in status.items() if word != "finished"}
+    diverged = diverged_runs(store, runs)
     finished = [run for run in runs if run not in diverged]
     judged = {run.data for run in finished if run.scaling == "mean-field"}
     finished = [run for run in finished if run.data in judged]
@@ -157,13 +156,13 @@ def _settling(summary: pd.DataFrame) -> str:
 
 
 def _control(summary: pd.DataFrame) -> str:
-    try:
-        fit = fit_exponent(summary["n_neurons"], summary["c_n"], summary["seed"])
-    except ValueError as error:
-        return f"not judged: {error}"
+    return exponent_in_words(summary, "n_neurons", "c_n", "N", _growth)
+
+
+def _growth(fit: ExponentFit) -> str:
     word = "rejected, as it must be" if rejects(fit) else "NOT rejected"
     grown = "expected 1 as N grows, as before training: this shows the power of the test"
-    return f"{word}: c_N has {fit.describe().replace('x in', 'N in')}, {grown}"
+    return f"{word}: c_N has {fit.describe()}, {grown}"
 
 
 def _std_exponent(curve: pd.DataFrame) -> str:

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from meanfield.landscape.counts import Entry
 from meanfield.landscape.dropout import dropout_curve
 from meanfield.landscape.dropout_bounds import dropout_bounds
 from meanfield.landscape.evaluation import evaluation_on
-from meanfield.landscape.permutations import DrawnChanges, drawn_changes
+from meanfield.landscape.orders import DrawnChanges, drawn_changes
 from meanfield.model.laws import Empirical, Law
 from meanfield.model.network import Network
 
@@ -34,7 +35,7 @@ class FixedSamples:
         self._law: Law = law if whole else _Sampled(law)
         self._options: dict[str, Any] = {"n_samples": n_samples, "rng": int(rng.integers(2**62))}
 
-    def curve(self, network: Network, n_kept: Sequence[int], *, std: bool | None) -> pd.DataFrame:
+    def curve(self, network: Network, n_kept: Sequence[Entry], *, std: bool | None) -> pd.DataFrame:
         """Return the `dropout_curve` of a network."""
         return dropout_curve(network, self._law, n_kept, std=std, **self._options)
 
@@ -48,8 +49,8 @@ class FixedSamples:
         return drawn_changes(network, evaluation, list(n_kept), n_orders, rng)
 
     def snapshot(self, network: Network) -> dict[str, float]:
-        """Return risk and c_N of a network."""
-        curve = self.curve(network, [network.widths[1]], std=False)
+        """Return risk and c_N of a network, the latter of its last hidden layer."""
+        curve = self.curve(network, [network.widths[1:-1]], std=False)
         return {"risk": curve["risk"].item(), "c_n": curve.attrs["c_n"]}
 
 

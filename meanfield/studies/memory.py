@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 from meanfield.kernels.threads import available_threads
 from meanfield.landscape.dropout_moments import STRIP
@@ -14,16 +15,22 @@ __all__ = ["array_bytes", "expected_memory"]
 PROCESS_BYTES = 0.24e9
 
 
-def array_bytes(dim: int, n_neurons: int, n_outputs: int, n_samples: int, *, itemsize: int = 8) -> float:
+def array_bytes(widths: Sequence[int], n_samples: int, *, itemsize: int = 8) -> float:
     """Estimate the bytes of arrays that training and measuring a network takes at its peak, on one thread.
 
-        (2 CHUNK + 3 STRIP) N + 4 N (d + C) + 2 n (d + C)        numbers
+        (2 CHUNK + 3 STRIP) max(n_1, .., n_H) + 4 (number of weights) + 2 n (d + C)        numbers
 
     Features of a chunk of samples and their products, strips of rows of the pair matrix with their factors, the
     weights with their copies, and the n samples. Numbers of `itemsize` bytes. Within a factor 2 from N = 64 on.
+
+    Parameters
+    ----------
+    widths : (d, n_1, .., n_H, C)
+    n_samples : n, held at once
     """
-    ends = dim + n_outputs
-    return itemsize * (n_neurons * (2 * CHUNK + 3 * STRIP + 4 * ends) + 2 * n_samples * ends)
+    n_weights = sum(before * after for before, after in pairwise(widths))
+    features = (2 * CHUNK + 3 * STRIP) * max(widths[1:-1])
+    return itemsize * (features + 4 * n_weights + 2 * n_samples * (widths[0] + widths[-1]))
 
 
 def expected_memory(arrays: Iterable[float], n_workers: int) -> str:

@@ -15,11 +15,12 @@ from meanfield.plots.style import save_figure
 from meanfield.studies.engine import OneRun, RunSummary, run_all
 from meanfield.studies.memory import expected_memory
 from meanfield.studies.store import Store
+from meanfield.theory.scaling import ExponentFit, fit_exponent
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Report", "Study", "StudyResult", "plus_minus", "run_study"]
+__all__ = ["Report", "Study", "StudyResult", "diverged_runs", "exponent_in_words", "plus_minus", "run_study"]
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,22 @@ def run_study(
         files += save_figure(figure, store.folder / "figures", name)
     files.append(store.write_manifest(finished, study=study.name, root_seed=root_seed, verdict=list(report.words)))
     return StudyResult(summary, report, files)
+
+
+def diverged_runs(store: Store, runs: Sequence[Any]) -> dict[Any, str]:
+    """Return the status of the runs that did not finish: a column of their frame ``summary``, of one row each."""
+    status = zip(runs, store.frames("summary", runs)["status"], strict=True)
+    return {run: words for run, words in status if words != "finished"}
+
+
+def exponent_in_words(
+    rows: pd.DataFrame, x: str, y: str, symbol: str, describe: Callable[[ExponentFit], str] = ExponentFit.describe
+) -> str:
+    """Say the exponent of the column y in x, ``symbol`` in formulas, by ``describe``; or why it is not judged."""
+    try:
+        return describe(fit_exponent(rows[x], rows[y], rows["seed"])).replace("x in", f"{symbol} in")
+    except ValueError as error:
+        return f"not judged: {error}"
 
 
 def plus_minus(mean: float, half_width: float) -> str:

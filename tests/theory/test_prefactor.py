@@ -1,8 +1,9 @@
-"""One prefactor, fitted at one width: quantiles that obey the form pass at all others, those that do not fail."""
+"""One prefactor, fitted in one place: quantiles that obey the form pass in all others, those that do not fail."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,8 @@ from random_networks import random_network
 
 from meanfield import IsotropicGaussians, dropout_quantiles
 from meanfield.theory import prefactor
-from meanfield.theory.prefactor import check_prefactor, fit_prefactor, theorem_form
+from meanfield.theory.forms import FORMS, theorem_form
+from meanfield.theory.prefactor import check_prefactor, fit_prefactor
 
 OF = {"step_size": 1e-3, "n_parameters": 33}
 WIDTHS = (64, 256, 1024, 4096)
@@ -28,22 +30,6 @@ def quantiles(growth=0.0, noise=0.0, rng=None):
     magnitude = true * (1 + error)
     ends = {"magnitude_low": magnitude - 1.96 * noise * true, "magnitude_high": magnitude + 1.96 * noise * true}
     return rows.assign(quantile=0.95, magnitude=magnitude, **ends)
-
-
-def test_form_in_numbers():
-    z = math.sqrt(math.log(20))
-    noise = math.sqrt(1e-3) * (math.sqrt(33 + math.log(256)) + z)
-    assert theorem_form(64, 256, **OF) == pytest.approx((math.sqrt(math.log(64)) + z) / 8 + noise, rel=1e-14)
-    assert theorem_form(1, 256, **OF, delta=0.5) < theorem_form(1, 256, **OF, delta=0.05)
-
-
-def test_form_falls_with_m_and_rises_with_all_else():
-    m = np.arange(4, 500)
-    assert (np.diff(theorem_form(m, 500, **OF)) < 0).all()
-    base = theorem_form(16, 256, **OF)
-    assert theorem_form(16, 512, **OF) > base
-    assert theorem_form(16, 256, step_size=2e-3, n_parameters=33) > base
-    assert theorem_form(16, 256, step_size=1e-3, n_parameters=34) > base
 
 
 def test_the_fit_is_the_least_prefactor_that_holds_at_its_width():
@@ -107,6 +93,54 @@ def test_a_single_row_above_is_found():
     assert failed["ratio"].item() == pytest.approx(1.01, rel=1e-12)
 
 
+DIMS = (8, 32, 128)
+
+
+def by_dimension(rate, noise=0.01):
+    """Quantiles at each d, three times the multilayer form, times d^``rate``."""
+    rng = np.random.default_rng(3)
+    tables = {}
+    for dim in DIMS:
+        table = quantiles()
+        form = FORMS["multilayer"](table["n_kept"], table["n_neurons"], step_size=1e-3, n_parameters=dim)
+        true = 3 * form * (dim / 32) ** rate
+        middle = true * (1 + noise * rng.standard_normal(len(table)))
+        tables[dim] = table.assign(quantile=middle, low=middle - 1.96 * noise * true, high=middle + 1.96 * noise * true)
+    return tables
+
+
+def failing(tables, prefactor_times=1.0):
+    """The fraction of rows above the bound fitted at d = 32 and one width, at each d."""
+    fit = fit_prefactor(tables[32], FITTED_AT, step_size=1e-3, n_parameters=32, form="multilayer")
+    fit = replace(fit, prefactor=prefactor_times * fit.prefactor)
+    return [check_prefactor(fit, tables[dim], n_parameters=dim)["fails"].mean() for dim in DIMS]
+
+
+def test_the_multilayer_form_passes_at_other_dimensions_if_it_is_obeyed():
+    assert max(failing(by_dimension(0.0))) < 0.025
+    assert max(failing(by_dimension(0.0), prefactor_times=0.9)) == 1
+
+
+@pytest.mark.parametrize("rate", [-0.2, 0.2])
+def test_the_multilayer_form_is_refuted_by_another_dependence_on_the_dimension(rate):
+    below, here, above = failing(by_dimension(rate))
+    assert here < 0.025
+    assert (below, above) == ((1, 0) if rate < 0 else (0, 1))
+
+
+def test_where_it_was_fitted_the_width_is_left_out_and_elsewhere_not():
+    measured = quantiles()
+    fit = fit_prefactor(measured, FITTED_AT, **OF)
+    assert FITTED_AT not in set(check_prefactor(fit, measured)["n_neurons"])
+    assert check_prefactor(fit, measured, **OF).equals(check_prefactor(fit, measured))
+    for place in ({"n_parameters": 34}, {"step_size": 2e-3}):
+        checked = check_prefactor(fit, measured, **place)
+        assert sorted(set(checked["n_neurons"])) == list(WIDTHS)
+        np.testing.assert_allclose(
+            checked["bound"] / 3, theorem_form(checked["n_kept"], checked["n_neurons"], **OF | place)
+        )
+
+
 class TestErrors:
     def test_no_rows_at_the_width(self):
         with pytest.raises(
@@ -117,7 +151,7 @@ class TestErrors:
     def test_no_other_width(self):
         measured = quantiles()
         fit = fit_prefactor(measured, FITTED_AT, **OF)
-        with pytest.raises(ValueError, match="no width but 256, where the prefactor was fitted: add another"):
+        with pytest.raises(ValueError, match="no rows with n_kept >= 4 but at n_neurons=256, where the prefactor was"):
             check_prefactor(fit, measured[measured["n_neurons"] == FITTED_AT])
 
     def test_missing_columns(self):
@@ -149,10 +183,9 @@ class TestErrors:
         with pytest.raises(ValueError, match=message):
             fit_prefactor(quantiles(), FITTED_AT, **{**OF, **change})
 
-    @pytest.mark.parametrize("n_kept", [0, 9, math.nan])
-    def test_kept_out_of_range(self, n_kept):
-        with pytest.raises(ValueError, match=rf"n_kept must lie in 1..n_neurons, got {n_kept} of 8"):
-            theorem_form(n_kept, 8, **OF)
+    def test_unknown_form(self):
+        with pytest.raises(ValueError, match="unknown form 'multi-layer': did you mean 'multilayer'"):
+            fit_prefactor(quantiles(), FITTED_AT, **OF, form="multi-layer")
 
 
 def test_the_table_of_dropout_quantiles_is_taken_as_it_is():
