@@ -263,8 +263,7 @@ def magnitudes(n_neurons):
     """The 95% quantile of |L_A - L| with its interval, of a network of two hidden layers, a row an A_min."""
     network, entries = make_network((3, n_neurons, n_neurons, 2), biases=False), [4, 8, 16]
     table = dropout_quantiles(network, make_data(), entries, quantiles=[0.95], n_permutations=200, rng=0)
-    names = {"magnitude": "quantile", "magnitude_low": "low", "magnitude_high": "high", "a_min": "n_kept"}
-    return table[list(names)].rename(columns=names).assign(n_neurons=n_neurons)
+    return table.drop(columns="n_kept").rename(columns={"a_min": "n_kept"}).assign(n_neurons=n_neurons)
 
 
 def test_the_theorems_form_fitted_at_one_width_holds_at_others_unless_its_constant_is_wrong():

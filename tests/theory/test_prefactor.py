@@ -105,7 +105,8 @@ def by_dimension(rate, noise=0.01):
         form = FORMS["multilayer"](table["n_kept"], table["n_neurons"], step_size=1e-3, n_parameters=dim)
         true = 3 * form * (dim / 32) ** rate
         middle = true * (1 + noise * rng.standard_normal(len(table)))
-        tables[dim] = table.assign(quantile=middle, low=middle - 1.96 * noise * true, high=middle + 1.96 * noise * true)
+        ends = {"magnitude_low": middle - 1.96 * noise * true, "magnitude_high": middle + 1.96 * noise * true}
+        tables[dim] = table.assign(quantile=0.95, magnitude=middle, **ends)
     return tables
 
 
