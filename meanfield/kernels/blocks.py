@@ -6,7 +6,15 @@ from meanfield.kernels._jit import jit
 from meanfield.kernels.blas import add_product
 from meanfield.kernels.fused import update_and_multiply
 
-__all__ = ["close_block", "gram_matrix", "next_fused_block", "open_block", "transpose_back", "transpose_inner"]
+__all__ = [
+    "close_block",
+    "gram_matrix",
+    "next_fused_block",
+    "next_samples",
+    "open_block",
+    "transpose_back",
+    "transpose_inner",
+]
 
 # Rows of the Gram matrix that one thread forms at a time; fixed, so that the bits do not depend on the threads.
 GRAM_ROWS = 32
@@ -53,17 +61,9 @@ def close_block(parameters, coefficients, x, settings, tile, shrink):
 
 
 @jit
-def next_fused_block(workspace, x, settings, first, last, thread, shrink):
-    """Close the last block and open the one of samples x, fewer than a block's being followed by zeros."""
+def next_samples(workspace, x, settings, thread):
+    """Turn coming samples into past ones, and x, followed by zeros, into coming ones; a last row is the bias's."""
     past, coming = workspace.samples[thread, 1], workspace.samples[thread, 0]
-    _next_samples(past, coming, x, settings)
-    for tile in range(first, last):
-        update_and_multiply(workspace.coefficients[tile], workspace.columns[tile], past, coming, shrink)
-
-
-@jit
-def _next_samples(past, coming, x, settings):
-    """Turn coming samples into past ones, and x into coming ones; a last row, if there is one, belongs to the bias."""
     kind, dim = coming.dtype.type, x.shape[1]
     for j in range(coming.shape[0]):
         moves = j < dim or settings.train_inner_bias
@@ -74,6 +74,13 @@ def _next_samples(past, coming, x, settings):
         for j in range(dim):
             coming[j, sample] = x[sample, j]
         coming[dim:, sample] = kind(1)
+
+
+@jit
+def next_fused_block(workspace, tile, thread, shrink):
+    """Close the last block of a tile by the past samples and open the one of the coming samples."""
+    past, coming = workspace.samples[thread, 1], workspace.samples[thread, 0]
+    update_and_multiply(workspace.coefficients[tile], workspace.columns[tile], past, coming, shrink)
 
 
 @jit

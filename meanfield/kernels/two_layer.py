@@ -32,6 +32,7 @@ from meanfield.kernels.blocks import (
     close_block,
     gram_matrix,
     next_fused_block,
+    next_samples,
     open_block,
     transpose_back,
     transpose_inner,
@@ -100,7 +101,8 @@ def train(parameters, losses, workspace, x, y, step_sizes, settings, thread, n_t
     for tile in range(first, last):
         for c in range(parameters.outer.shape[0]):
             copy(workspace.outer[tile, c], parameters.outer[c, tile * settings.tile :])
-    shrink = workspace.signal.dtype.type(1)
+    one = workspace.signal.dtype.type(1)
+    shrink = one
     if settings.fused:
         transpose_inner(parameters, workspace, settings, first, last, thread)
     for start in range(0, n_steps, settings.block):
@@ -109,11 +111,13 @@ def train(parameters, losses, workspace, x, y, step_sizes, settings, thread, n_t
         gram = workspace.gram[(start // settings.block) % 2]
         gram_matrix(gram, block_x, settings, thread, n_threads)
         if settings.fused:
-            next_fused_block(workspace, block_x, settings, first, last, thread, shrink)
-        else:
-            for tile in range(first, last):
+            next_samples(workspace, block_x, settings, thread)
+        for tile in range(first, last):
+            if settings.fused:
+                next_fused_block(workspace, tile, thread, shrink)
+            else:
                 open_block(workspace.coefficients[tile], parameters, block_x, settings, tile)
-        wait_for_all(workspace.arrivals, n_threads)
+            _forward(workspace, gram, parameters, settings, tile, start, 0, one)
         shrink = _train_block(
             parameters,
             losses,
@@ -133,7 +137,9 @@ def train(parameters, losses, workspace, x, y, step_sizes, settings, thread, n_t
             for tile in range(first, last):
                 close_block(parameters, workspace.coefficients[tile], block_x, settings, tile, shrink)
     if settings.fused:
-        next_fused_block(workspace, x[:0], settings, first, last, thread, shrink)
+        next_samples(workspace, x[:0], settings, thread)
+        for tile in range(first, last):
+            next_fused_block(workspace, tile, thread, shrink)
         transpose_back(parameters, workspace, settings, first, last)
     for tile in range(first, last):
         for c in range(parameters.outer.shape[0]):
@@ -146,15 +152,16 @@ def train(parameters, losses, workspace, x, y, step_sizes, settings, thread, n_t
 def _train_block(
     parameters, losses, workspace, y, step_sizes, settings, gram, start, steps, first, last, thread, n_threads
 ):
-    """Take the steps of one block; return R, by which the block shrinks the inner weights."""
+    """Take the steps of one block, whose first forward pass is done; return R, by which it shrinks the inner weights.
+
+    A tile goes back through one step and on to the next while its part of all arrays is in the first-level cache.
+    """
     kind = workspace.signal.dtype.type
     shrink = kind(1)
     moves_inner = settings.train_inner or settings.train_inner_bias
     for step in range(steps):
-        for tile in range(first, last):
-            _forward(workspace, gram, parameters, settings, tile, step, shrink)
         wait_for_all(workspace.arrivals, n_threads)
-        loss = _error_signal(workspace, y, settings, thread, step)
+        loss = _error_signal(workspace, y, settings, thread, start, step)
         rate = kind(step_sizes[start + step] / settings.batch_size)
         decay = kind(1 - 2 * settings.weight_decay * step_sizes[start + step])
         if moves_inner:
@@ -167,11 +174,13 @@ def _train_block(
             _backward(workspace, settings, tile, step, rate, decay, shrink, thread)
             if moves_inner:
                 _correct_ahead(workspace.coefficients[tile], gram, settings, step + 1, steps)
+            if step + 1 < steps:
+                _forward(workspace, gram, parameters, settings, tile, start, step + 1, shrink)
     return shrink
 
 
 @jit_inline
-def _forward(workspace, gram, parameters, settings, tile, step, shrink):
+def _forward(workspace, gram, parameters, settings, tile, start, step, shrink):
     """Features, slopes and the tile's share of the outputs for the samples of ``step``."""
     batch = settings.batch_size
     for b in range(batch):
@@ -184,7 +193,7 @@ def _forward(workspace, gram, parameters, settings, tile, step, shrink):
         activate_with_slope(features, workspace.slopes[tile, b], settings.activation, z)
         features[parameters.inner.shape[0] - tile * settings.tile :] = features.dtype.type(0)
         for c in range(workspace.outer.shape[1]):
-            workspace.partial[step % 2, tile, b, c] = dot(workspace.outer[tile, c], features)
+            workspace.partial[(start + step) % 2, tile, b, c] = dot(workspace.outer[tile, c], features)
 
 
 @jit_inline
@@ -233,9 +242,13 @@ def _correct_ahead(coefficients, gram, settings, done, steps):
 
 
 @jit_inline
-def _error_signal(workspace, y, settings, thread, step):
+def _error_signal(workspace, y, settings, thread, start, step):
     """Write minus the loss's derivative by the outputs for the samples of ``step``; return their mean loss."""
-    signal, partial, bias = workspace.signal[thread], workspace.partial[step % 2], workspace.output_bias[thread]
+    signal, partial, bias = (
+        workspace.signal[thread],
+        workspace.partial[(start + step) % 2],
+        workspace.output_bias[thread],
+    )
     kind = signal.dtype.type
     factor = kind(settings.factor)
     loss = 0.0
