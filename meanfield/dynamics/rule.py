@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from meanfield.checks import check_choice, check_integer
+from meanfield.checks import MeanfieldWarning, check_choice, check_integer
 from meanfield.model.network import Network
 
 __all__ = ["Rule", "check_rule", "trained_arrays"]
@@ -67,7 +68,7 @@ def trained_arrays(trained: str | Iterable[int | str], network: Network) -> froz
 
 
 def check_rule(rule: Rule, network: Network) -> None:
-    """Raise unless the rule's noise and weight decay are defined for the network.
+    """Raise unless the rule's noise and weight decay are defined for the network; warn of decay that rounds to none.
 
     See Also
     --------
@@ -84,6 +85,13 @@ def check_rule(rule: Rule, network: Network) -> None:
         raise ValueError(
             f"weight_decay must satisfy 2 weight_decay s_k < 1 for every step size s_k, got {rule.weight_decay:g} "
             f"with a step size of {rule.largest_step_size:g}: reduce either"
+        )
+    if 1 - network.dtype.type(2 * rule.weight_decay * rule.largest_step_size) == 1:
+        warnings.warn(
+            f"weight_decay={rule.weight_decay:g} at step size {rule.largest_step_size:g} is lost in the rounding of "
+            f"{network.dtype}: nothing decays; use float64",
+            MeanfieldWarning,
+            stacklevel=3,
         )
     for layer in range(network.n_hidden):
         together = {f"weight_{layer}"} if network.biases is None else {f"weight_{layer}", f"bias_{layer}"}

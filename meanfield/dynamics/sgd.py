@@ -114,6 +114,9 @@ def run_sgd(
     pre-activations a neuron (and as many features, from two hidden layers on) or as many as a batch has samples, and
     one chunk of samples (8 MiB).
 
+    Under weight decay the length of a block depends on the largest step size of the run: with a schedule that rises, a
+    longer run repeats a shorter one to rounding, not to the bit.
+
     With several hidden layers only the first trained one costs matrix products alone. The weights of each later one
     are read twice a step, whatever the batch, and written once in several steps.
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from meanfield import Empirical, Network, Recording, run_sgd
+from meanfield.dynamics import sgd
 
 STEP, DECAY, TEMPERATURE = 0.05, 0.5, 0.3
 
@@ -48,7 +49,7 @@ def test_stationary_law_of_a_convex_case():
     a_i <- rho a_i + 2 s (y - mean a) + sqrt(2 s tau) g_i: the mean is y / (1 + lambda), its variance is
     2 s tau / (N (1 - (rho - 2 s)^2)), and deviations from it have variance 2 s tau (1 - 1/N) / (1 - rho^2).
     """
-    n_neurons, n_steps, target = 400, 4000, 1.5
+    n_neurons, n_steps, target = 50, 60_000, 1.5
     network = Network([np.ones((n_neurons, 1)), np.zeros((1, n_neurons))], activation="linear", scaling="mean-field")
     result = run_sgd(
         network,
@@ -58,18 +59,23 @@ def test_stationary_law_of_a_convex_case():
         trained=["weight_1"],
         weight_decay=DECAY,
         temperature=TEMPERATURE,
-        record=Recording(range(400, n_steps, 100), networks=True),
+        record=Recording(range(100, n_steps, 100), networks=True),
         rng=3,
     )
     weights = np.array([kept.weights[1][0] for step, kept in result.networks.items() if step < n_steps])
     rho = 1 - 2 * DECAY * STEP
     means = weights.mean(axis=1)
-    _assert_variance(means, 2 * STEP * TEMPERATURE / n_neurons / (1 - (rho - 2 * STEP) ** 2), target / (1 + DECAY))
+    of_mean = 2 * STEP * TEMPERATURE / n_neurons / (1 - (rho - 2 * STEP) ** 2)
+    _assert_variance(means, of_mean, target / (1 + DECAY))
+    # Control: without the loss's own restoring force the mean would vary more.
+    with pytest.raises(AssertionError):
+        _assert_variance(means, 2 * STEP * TEMPERATURE / n_neurons / (1 - rho**2), target / (1 + DECAY))
     spread = 2 * STEP * TEMPERATURE * (1 - 1 / n_neurons) / (1 - rho**2)
     _assert_variance((weights - means[:, np.newaxis]).ravel(), spread)
 
 
-def test_noise_leaves_the_samples_and_frozen_arrays_alone():
+def test_noise_leaves_the_samples_and_frozen_arrays_alone(monkeypatch):
+    monkeypatch.setattr(sgd, "NUMBERS_PER_CHUNK", 20)  # samples are drawn between draws of noise
     rng = np.random.default_rng(0)
     law = Empirical(rng.standard_normal((50, 3)), rng.standard_normal(50))
     network = Network.init((3, 20, 1), biases=True, rng=0)

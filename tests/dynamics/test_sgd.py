@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import pytest
@@ -12,9 +12,19 @@ from hypothesis import strategies as st
 from listed import Listed
 from oracles import loss_of_sample, plain_sgd
 
-from meanfield import DivergenceError, Empirical, IsotropicGaussians, Network, PiecewiseLinear, Recording, run_sgd
+from meanfield import (
+    DivergenceError,
+    Empirical,
+    IsotropicGaussians,
+    MeanfieldWarning,
+    Network,
+    PiecewiseLinear,
+    Recording,
+    run_sgd,
+)
 from meanfield.dynamics import sgd, trainer
 from meanfield.dynamics.recording import log_spaced_steps
+from meanfield.dynamics.rule import Rule
 from meanfield.dynamics.schedules import step_sizes
 
 ACTIVATIONS = [
@@ -62,7 +72,7 @@ def _relative_error(network, weights, biases):
     scaling=st.sampled_from(["mean-field", "standard"]),
     subset=st.integers(1, 15),
     loss=st.sampled_from(["square", "logistic", "cross-entropy"]),
-    weight_decay=st.sampled_from([0.0, 0.1, 5.0]),
+    weight_decay=st.sampled_from([0.0, 0.1, 5.0, 24.9]),  # the last shrinks the weights to 1/250 a step
     fused=st.booleans(),
     seed=st.integers(0, 1000),
 )
@@ -122,6 +132,8 @@ def test_the_fused_pass_and_the_blocks_agree(batch_size, dtype):
     finals = []
     for limit in (0, 1 << 30):
         with _fused_up_to(limit):
+            rule = Rule(frozenset({"weight_0"}), batch_size)
+            assert trainer.is_fused(700, 33, np.dtype(dtype), rule) == (limit > 0 and batch_size != 3)
             final = run_sgd(network, Listed(x, y), step_size=0.05, n_steps=121, batch_size=batch_size, rng=0).final
         finals.append(final)
     _assert_close(*finals, 1e-12 if dtype == np.float64 else 1e-5)
@@ -408,3 +420,14 @@ def test_nan_in_a_data_set_is_an_error():
     x[3, 1] = np.nan
     with pytest.raises(ValueError, match=r"entry \(3, 1\) is nan"):
         Empirical(x, np.ones(5))
+
+
+def test_weight_decay_that_float32_cannot_hold_is_said():
+    law = IsotropicGaussians(3, 0.5)
+    for dtype, expected in (
+        (np.float32, pytest.warns(MeanfieldWarning, match="use float64")),
+        (np.float64, nullcontext()),
+    ):
+        network = Network.init((3, 4, 1), dtype=dtype, rng=0)
+        with expected:
+            run_sgd(network, law, step_size=1e-4, n_steps=3, weight_decay=1e-4, rng=0)
