@@ -210,12 +210,15 @@ class Network:
         if missing := needed - set(arrays):
             lacks = ", ".join(sorted(missing))
             raise ValueError(f"{source} is not a saved network: it lacks {lacks}; it holds {sorted(arrays)}")
-        return cls(
-            [arrays[f"weight_{i}"] for i in layers],
-            [arrays[f"bias_{i}"] for i in layers] if has_biases else None,
-            activation=_stored_activation(arrays),
-            scaling=str(arrays["scaling"]),
-        )
+        try:
+            return cls(
+                [arrays[f"weight_{i}"] for i in layers],
+                [arrays[f"bias_{i}"] for i in layers] if has_biases else None,
+                activation=_stored_activation(arrays),
+                scaling=str(arrays["scaling"]),
+            )
+        except (ValueError, TypeError) as error:
+            raise type(error)(f"{source} is not a saved network: {error}") from error
 
     @classmethod
     def init(
