@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -212,6 +213,73 @@ def _run(study: Study, runs: Sequence[Any], output: Path, root_seed: int, worker
     _say(run_study(study, runs, output, root_seed=root_seed, n_workers=workers, say=_aside), output)
 
 
+@app.command("connect")
+def connect(
+    first: Annotated[Path, typer.Argument(help="An .npz file with weight_0, bias_0, .., activation and scaling.")],
+    second: Annotated[Path, typer.Argument(help="Another one, of as many inputs, outputs and hidden layers.")],
+    data: Annotated[
+        str, typer.Option(help="digits, mnist, fashion-mnist, cifar10, cifar10-subset, *.npz (arrays x, y) or *.csv.")
+    ],
+    split: Annotated[str, typer.Option(help="train or test, if the data has both.")] = "train",
+    target: Annotated[
+        str | None, typer.Option(help="What y says: one-hot, sign or value.", show_default="its own")
+    ] = None,
+    loss: Annotated[str, typer.Option(help="square, logistic or cross-entropy.")] = "square",
+    kept: Annotated[
+        str, typer.Option(help="Which neurons an end keeps: first, random, best-of, greedy, swaps, ..")
+    ] = "first",
+    n_kept: Annotated[
+        str | None, typer.Option(help="How many, or one number a hidden layer, comma-separated.", show_default="half")
+    ] = None,
+    second_keeps: Annotated[
+        str, typer.Option(help="What the second end keeps: its own, the same, or half of the complement.")
+    ] = "own",
+    baselines: Annotated[
+        bool, typer.Option("--baselines", help="Also measure straight line, aligned line and a trained Bezier curve.")
+    ] = False,
+    bezier_steps: Annotated[int, typer.Option(help="Steps that train the Bezier curve, of 100 samples each.")] = 2000,
+    bezier_step_size: Annotated[float, typer.Option(help="Their step size alpha; momentum is 0.9.")] = 0.01,
+    output: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results/connect"),
+    seed: Annotated[int, typer.Option(help="Seed of all that is drawn.")] = 0,
+) -> None:
+    """Join two networks of your own by an explicit path, and certify how far the loss rises along it.
+
+    simulations/users_networks.md says how networks of PyTorch, JAX and scikit-learn become such files.
+    """
+    from meanfield.studies import connect as study
+    from meanfield.studies.store import make_folder
+
+    request = study.Request(
+        first=str(first),
+        second=str(second),
+        data=data,
+        split=split,
+        target=target,
+        loss=loss,
+        kept=kept,
+        n_kept=None if n_kept is None else tuple(_integers("n-kept", n_kept)),
+        second_keeps=second_keeps,
+        bezier_steps=bezier_steps,
+        bezier_step_size=bezier_step_size,
+        seed=seed,
+    )
+    make_folder(output, output)
+    progress = sys.stderr.isatty()
+    connection = study.join(request, progress=progress)
+    _say_lines(study.words(connection))
+    study.save(connection, request, output)
+    if baselines:
+        curves = dict(study.baselines(connection, request, progress=progress))
+        _say_lines(["", study.comparison(connection.losses, curves).to_string(index=False)])
+        study.save_baselines(connection, curves, output)
+    _say_lines(["", f"results: {output.resolve()}"])
+
+
+def _say_lines(lines: Iterable[str]) -> None:
+    for line in lines:
+        typer.echo(line)
+
+
 def _list(words: str) -> list[str]:
     return [word.strip() for word in words.split(",") if word.strip()]
 
@@ -260,6 +328,6 @@ def main() -> None:
     warnings.showwarning = _one_line
     try:
         app()
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, OSError, ArithmeticError) as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(2)

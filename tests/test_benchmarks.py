@@ -16,7 +16,7 @@ from meanfield import Network
 
 BENCHMARKS = Path(__file__).parents[1] / "simulations" / "benchmarks"
 PEERS = ("JAX lax.scan", "PyTorch by hand", "PyTorch autograd")
-FIGURES = ("exact erf risk", "dropout curve", "peak memory", "replicas of")
+FIGURES = ("exact erf risk", "dropout curve", "path and its risk", "peak memory", "replicas of")
 
 
 @pytest.fixture

@@ -10,7 +10,16 @@ from numpy.typing import NDArray
 
 from meanfield.model.network import Network
 
-__all__ = ["bias_position", "form_of", "parameters", "replaced", "with_parameters"]
+__all__ = [
+    "bias_position",
+    "form_of",
+    "is_shared",
+    "memory_of",
+    "moved_neurons",
+    "parameters",
+    "replaced",
+    "with_parameters",
+]
 
 Array = NDArray[np.floating[Any]]
 
@@ -45,3 +54,23 @@ def form_of(network: Network) -> dict[str, object]:
         "dtype": network.dtype,
         "presence of biases": network.biases is not None,
     }
+
+
+def moved_neurons(start: Network, end: Network) -> list[NDArray[np.bool_]]:
+    """Return for each layer, the output last, which neurons' incoming weights or bias differ, masks (n_{l+1},)."""
+    n_layers = len(start.weights)
+    moved = [np.zeros(len(w), np.bool_) for w in start.weights]
+    for k, (a, b) in enumerate(zip(parameters(start), parameters(end), strict=True)):
+        if not is_shared(a, b):
+            moved[k % n_layers] |= (a != b).reshape(len(a), -1).any(axis=1)
+    return moved
+
+
+def is_shared(a: Array, b: Array) -> bool:
+    """Return whether arrays of the same shape and dtype are the same memory."""
+    return memory_of(a) == memory_of(b)
+
+
+def memory_of(array: Array) -> tuple[int, tuple[int, ...]]:
+    """Return what tells the memory of an array from that of others of its shape and dtype: address and strides."""
+    return array.__array_interface__["data"][0], array.strides

@@ -1,4 +1,5 @@
-"""The losses of samples at points along a path, one forward pass a vertex and one inside each idle segment."""
+"""The losses of samples at points along a path: at vertices, between them where the output layer moves, and inside
+idle segments, where the neurons that have moved and that the outputs depend on are evaluated once more."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from tqdm import tqdm
 from meanfield.kernels.blas import single_threaded_blas
 from meanfield.landscape.dropout_moments import in_order
 from meanfield.landscape.evaluation import Evaluation, Spread
+from meanfield.landscape.reused_features import hidden_features, live_neurons, stale_neurons, updated_features
 from meanfield.landscape.weight_path import WeightPath
 from meanfield.model.losses import per_sample_loss
 from meanfield.model.network import Network, row_chunks
@@ -24,14 +26,26 @@ __all__ = ["PathPoints", "PathSums", "path_points", "sums_along"]
 INSIDE = (3 - 5**0.5) / 2
 
 Array = NDArray[np.floating[Any]]
+Indices = NDArray[np.intp]
+
+
+class IdlePoints(NamedTuple):
+    """The network inside an idle segment, and the neurons of each hidden layer to evaluate anew, inside and at the end.
+
+    Only the outputs count inside: neurons on which these do not depend are left out there.
+    """
+
+    inside: Network
+    anew_inside: list[Indices]
+    anew_at_end: list[Indices]
 
 
 class PathPoints(NamedTuple):
-    """Where a path is evaluated: points u in [0, 1] of each segment and, for idle ones, the network inside."""
+    """Where a path is evaluated: points u in [0, 1] of each segment, three of idle ones (None of readout ones)."""
 
     path: WeightPath
     u: list[Array]
-    inside: list[Network | None]
+    idle: list[IdlePoints | None]
 
     @property
     def vertex_rows(self) -> NDArray[np.intp]:
@@ -73,11 +87,19 @@ class PathSums:
 def path_points(path: WeightPath, n_grid: int) -> PathPoints:
     """Return ``n_grid`` points of each readout segment; the ends of each idle one and a point inside."""
     points = {"readout": np.linspace(0, 1, n_grid), "idle": np.array([0, INSIDE, 1])}
-    inside = [
-        path.at((segment + INSIDE) / path.n_segments) if kind == "idle" else None
-        for segment, kind in enumerate(path.kinds)
-    ]
-    return PathPoints(path, [points[kind] for kind in path.kinds], inside)
+    idle = [_idle_points(path, segment) if kind == "idle" else None for segment, kind in enumerate(path.kinds)]
+    return PathPoints(path, [points[kind] for kind in path.kinds], idle)
+
+
+def _idle_points(path: WeightPath, segment: int) -> IdlePoints:
+    start, end = path.ends(segment)
+    inside = path.at((segment + INSIDE) / path.n_segments)
+    needed = zip(stale_neurons(start, inside), live_neurons(inside), strict=True)
+    return IdlePoints(
+        inside,
+        [np.flatnonzero(stale & live) for stale, live in needed],
+        [np.flatnonzero(stale) for stale in stale_neurons(start, end)],
+    )
 
 
 # Overflow shows as a risk that is not finite; warnings of the arithmetic on the way would say less.
@@ -95,28 +117,34 @@ def sums_along(points: PathPoints, evaluation: Evaluation, *, with_errors: bool,
 
 @np.errstate(over="ignore", invalid="ignore")
 def _chunk_losses(points: PathPoints, evaluation: Evaluation, with_errors: bool, rows: slice) -> _ChunkLosses:
-    x, y = evaluation.x[rows], evaluation.y[rows]
     path, outputs = points.path, []
+    x, y = path.vertices[0].check_inputs(evaluation.x[rows]), evaluation.y[rows]
     moves, deviation, terms = np.zeros((path.n_segments, len(x))), np.zeros(path.n_segments), 0.0
-    features = _last_features(path.vertices[0], x)
-    for segment, inside in enumerate(points.inside):
+    features = hidden_features(path.vertices[0], x)
+    for segment, idle in enumerate(points.idle):
         start, end = path.ends(segment)
-        if inside is None:
-            outputs.append(_interpolated(start.readout(features), end.readout(features), points.u[segment]))
+        if idle is None:
+            outputs.append(_interpolated(start.readout(features[-1]), end.readout(features[-1]), points.u[segment]))
             moves[segment] = np.square(outputs[-1][-1] - outputs[-1][0]).sum(axis=1)
         else:
-            before, size = start.readout(features), _size_of_terms(start, features)
-            features = _last_features(end, x)
-            outputs.append(np.stack([before, inside.predict(x), end.readout(features)], dtype=np.float64))
-            deviation[segment], terms = _largest_part(outputs[-1], size), max(terms, float(size.max()))
+            size = _size_of_terms(start, features[-1])
+            three, features = _along_idle(start, idle, end, x, features)
+            outputs.append(three)
+            deviation[segment], terms = _largest_part(three, size), max(terms, float(size.max()))
     at_points = np.concatenate(outputs)
     losses = _at_points(partial(per_sample_loss, evaluation.loss), y, at_points)
     errors = _at_points(mistakes, y, at_points) if with_errors else np.empty((0, len(x)))
     return _ChunkLosses(losses, errors, moves, deviation, terms)
 
 
-def _last_features(network: Network, x: Array) -> Array:
-    return network.features(x, network.n_hidden)
+def _along_idle(
+    start: Network, idle: IdlePoints, end: Network, x: Array, features: list[Array]
+) -> tuple[Array, list[Array]]:
+    """Return the outputs at the three points (3, s, C), and the hidden features at the end."""
+    inside = updated_features(idle.inside, x, features, idle.anew_inside)
+    after = updated_features(end, x, features, idle.anew_at_end)
+    outputs = [start.readout(features[-1]), idle.inside.readout(inside[-1]), end.readout(after[-1])]
+    return np.stack(outputs, dtype=np.float64), after
 
 
 def _interpolated(before: Array, after: Array, u: Array) -> Array:

@@ -44,7 +44,9 @@ def path_risk(
 
         L(u) = (1 - u) L(0) + u L(1) - u (1 - u) E|y_hat(1) - y_hat(0)|^2.
 
-    On an idle segment outputs are evaluated inside and must be those of both ends to rounding. All losses of
+    On an idle segment outputs are evaluated inside and must be those of both ends to rounding. There the arrays are
+    compared, and neurons that have moved, or read one that may say something else, are evaluated anew: one forward
+    pass at the first vertex and then, in an idle segment, only what it changes. All losses of
     `meanfield.model.losses` are convex. The classification error is not: its maximum over the rows is a lower bound.
 
     Parameters

@@ -10,7 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meanfield.checks import check_choice
-from meanfield.landscape.parameters import form_of, parameters, with_parameters
+from meanfield.landscape.parameters import (
+    form_of,
+    is_shared,
+    memory_of,
+    moved_neurons,
+    parameters,
+    with_parameters,
+)
 from meanfield.model.network import Network
 from meanfield.model.npz import read_npz, write_npz
 
@@ -177,48 +184,30 @@ def _check_vertex(number: int, vertex: Any, first: Network) -> None:
 
 
 def _check_readout(segment: int, start: Network, end: Network) -> None:
-    for layer, moved in _moved_rows(start, end).items():
-        if layer < start.n_hidden and moved:
+    for layer, moved in enumerate(moved_neurons(start, end)[:-1]):
+        if moved.any():
             raise ValueError(
                 f"segment {segment} is of kind 'readout' but moves weights or biases of hidden layer {layer + 1}: "
                 "only weights[-1] and biases[-1] may move"
             )
 
 
-def _moved_rows(start: Network, end: Network) -> dict[int, int]:
-    """Return for each layer the number of neurons whose incoming weights or bias differ."""
-    n_layers = len(start.weights)
-    moved = {layer: np.zeros(w.shape[0], np.bool_) for layer, w in enumerate(start.weights)}
-    for k, (a, b) in enumerate(zip(parameters(start), parameters(end), strict=True)):
-        if not _is_shared(a, b):
-            moved[k % n_layers] |= (a != b).reshape(len(a), -1).any(axis=1)
-    return {layer: int(rows.sum()) for layer, rows in moved.items()}
-
-
 def _in_words(kind: str, start: Network, end: Network) -> str:
-    moved = _moved_rows(start, end)
-    hidden = [f"{n} neurons of layer {layer + 1}" for layer, n in moved.items() if n and layer < start.n_hidden]
-    if moved[start.n_hidden]:
+    *below, output = (int(moved.sum()) for moved in moved_neurons(start, end))
+    hidden = [f"{n} neurons of layer {layer}" for layer, n in enumerate(below, start=1) if n]
+    if output:
         hidden.append("the output weights" if kind == "idle" else "the output layer")
     return f"{' and '.join(hidden) or 'nothing'} moved" + (", function unchanged" if kind == "idle" else "")
 
 
-def _is_shared(a: Array, b: Array) -> bool:
-    return _memory(a) == _memory(b)
-
-
-def _memory(array: Array) -> tuple[int, tuple[int, ...]]:
-    return array.__array_interface__["data"][0], array.strides
-
-
 def _between(start: Network, end: Network, u: float) -> Network:
     pairs = zip(parameters(start), parameters(end), strict=True)
-    return with_parameters(start, [a if _is_shared(a, b) else a + a.dtype.type(u) * (b - a) for a, b in pairs])
+    return with_parameters(start, [a if is_shared(a, b) else a + a.dtype.type(u) * (b - a) for a, b in pairs])
 
 
 def _distance(start: Network, end: Network) -> float:
     pairs = zip(parameters(start), parameters(end), strict=True)
-    moves = [np.subtract(b, a, dtype=np.float64) for a, b in pairs if not _is_shared(a, b)]
+    moves = [np.subtract(b, a, dtype=np.float64) for a, b in pairs if not is_shared(a, b)]
     return float(np.sqrt(sum(np.square(move).sum() for move in moves)))
 
 
@@ -226,7 +215,7 @@ def _stored_once(vertices: Sequence[Network]) -> tuple[NDArray[np.int64], dict[t
     """Return for each vertex and array the first vertex that has it, and these arrays by vertex and position."""
     seen: dict[Any, int] = {}
     rows = [
-        [seen.setdefault((k, _memory(array)), number) for k, array in enumerate(parameters(vertex))]
+        [seen.setdefault((k, memory_of(array)), number) for k, array in enumerate(parameters(vertex))]
         for number, vertex in enumerate(vertices)
     ]
     stored = {(v, k): array for v, vertex in enumerate(vertices) for k, array in enumerate(parameters(vertex))}

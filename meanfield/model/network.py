@@ -25,6 +25,8 @@ SCALINGS = ("mean-field", "standard")
 # Rows of a forward pass worked on at a time: memory is CHUNK * widest layer.
 CHUNK = 1024
 
+EVERY = slice(None)
+
 Array = NDArray[np.floating[Any]]
 
 
@@ -128,16 +130,22 @@ class Network:
         """Return the outputs (n, C) for features (n, n_H) of the last hidden layer."""
         return self.affine(features, self.n_hidden)
 
-    def affine(self, h: Array, layer: int) -> Array:
-        """Return f_l W_l h + b_l, shape (n, n_{l+1}), for h (n, n_l) that enters ``layer`` l in 0..H."""
+    def affine(self, h: Array, layer: int, neurons: NDArray[np.intp] | slice = EVERY) -> Array:
+        """Return f_l W_l h + b_l for h (n, n_l) that enters ``layer`` l in 0..H, of all n_{l+1} neurons or of some."""
         with single_threaded_blas():
-            z = h @ self._weights[layer].T
+            z = h @ self._weights[layer][neurons].T
         factor = self.factor(layer)
         if factor != 1.0:
             z *= self.dtype.type(factor)
         if self._biases is not None:
-            z += self._biases[layer]
+            z += self._biases[layer][neurons]
         return z
+
+    def activate(self, z: Array) -> Array:
+        """Return sigma(z), of the shape of z, which has the network's dtype."""
+        h = np.empty(z.shape, z.dtype)
+        activate(h.reshape(-1), activation_code(self._activation, self.dtype), z.reshape(-1))
+        return h
 
     def keep(self, kept: Sequence[ArrayLike]) -> Network:
         """Return the network of the ``kept`` neurons alone, rescaled to stand for the whole.
@@ -202,12 +210,15 @@ class Network:
         if missing := needed - set(arrays):
             lacks = ", ".join(sorted(missing))
             raise ValueError(f"{source} is not a saved network: it lacks {lacks}; it holds {sorted(arrays)}")
-        return cls(
-            [arrays[f"weight_{i}"] for i in layers],
-            [arrays[f"bias_{i}"] for i in layers] if has_biases else None,
-            activation=_stored_activation(arrays),
-            scaling=str(arrays["scaling"]),
-        )
+        try:
+            return cls(
+                [arrays[f"weight_{i}"] for i in layers],
+                [arrays[f"bias_{i}"] for i in layers] if has_biases else None,
+                activation=_stored_activation(arrays),
+                scaling=str(arrays["scaling"]),
+            )
+        except (ValueError, TypeError) as error:
+            raise type(error)(f"{source} is not a saved network: {error}") from error
 
     @classmethod
     def init(
@@ -259,11 +270,9 @@ class Network:
         return inputs
 
     def _hidden(self, x: Array, layer: int) -> Array:
-        h, code = x, activation_code(self._activation, self.dtype)
+        h = x
         for below in range(layer):
-            z = self.affine(h, below)
-            h = np.empty(z.shape, z.dtype)
-            activate(h.reshape(-1), code, z.reshape(-1))
+            h = self.activate(self.affine(h, below))
         return h
 
     def __eq__(self, other: object) -> bool:

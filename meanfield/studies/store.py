@@ -28,7 +28,7 @@ import pandas as pd
 from meanfield.checks import MeanfieldWarning, check_choice
 from meanfield.studies.provenance import provenance, source_hash
 
-__all__ = ["Store", "canonical_json", "config_hash"]
+__all__ = ["Store", "canonical_json", "config_hash", "make_folder"]
 
 
 def canonical_json(config: Any) -> str:
@@ -64,6 +64,18 @@ def _plain(name: str, value: Any) -> Any:
 def config_hash(config: Any) -> str:
     """Name a configuration by the first 16 hexadecimal digits of the SHA-256 of its `canonical_json`."""
     return hashlib.sha256(canonical_json(config).encode()).hexdigest()[:16]
+
+
+def make_folder(folder: Path, results: Path) -> None:
+    """Make ``folder``, which is ``results`` or in it, if missing; OSError if it cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OSError(
+            f"cannot write results to {results}: {error.strerror}; choose another folder with --output"
+        ) from error
 
 
 def _scalars(config: Any) -> dict[str, Any]:
@@ -110,13 +122,7 @@ class Store:
         self.folder = Path(folder)
         self._records = self.folder / "records"
         self._said: set[str] = set()
-        try:
-            self._records.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self._records):
-                pass
-        except OSError as error:
-            why = f"cannot write results to {self.folder}: {error.strerror}"
-            raise OSError(f"{why}; choose another folder with --output") from error
+        make_folder(self._records, self.folder)
         self._remove_leftovers()
 
     def has(self, config: Any, *, root_seed: int | None = None) -> bool:

@@ -1,4 +1,5 @@
-"""Times of whole tasks: an exact risk, a whole dropout curve, a second thread, replicas on several processors.
+"""Times of whole tasks: an exact risk, a whole dropout curve, a path and its risk, a second thread, replicas on several
+processors.
 
 Each is measured in a process of its own: ``python simulations/benchmarks/workloads.py NAME`` prints its rows as CSV.
 """
@@ -20,7 +21,17 @@ from sgd_speed import ours
 from task import Cell, draw_task
 from timing import n_processors, on_processors, seconds
 
-from meanfield import Empirical, IsotropicGaussians, Network, TeacherStudent, dropout_curve, risk, run_sgd
+from meanfield import (
+    Empirical,
+    IsotropicGaussians,
+    Network,
+    TeacherStudent,
+    connect,
+    dropout_curve,
+    path_risk,
+    risk,
+    run_sgd,
+)
 from meanfield.model.laws import Law
 from meanfield.studies.engine import run_all
 from meanfield.studies.store import Store
@@ -37,14 +48,31 @@ class Scale:
 
     risk_neurons: int
     curve: tuple[int, int]  # N = n and d
+    path: tuple[tuple[int, ...], int]  # widths and samples
     threads: tuple[Cell, int]  # and its steps
     replicas: int
     replica_steps: int
     repeats: int
 
 
-FULL = Scale(800, (10_000, 784), (Cell(10_000, 784), 1024), replicas=32, replica_steps=100_000, repeats=7)
-SMOKE = Scale(40, (50, 8), (Cell(600, 136), 128), replicas=4, replica_steps=50, repeats=2)
+FULL = Scale(
+    risk_neurons=800,
+    curve=(10_000, 784),
+    path=((784, 1024, 1024, 10), 10_000),
+    threads=(Cell(10_000, 784), 1024),
+    replicas=32,
+    replica_steps=100_000,
+    repeats=7,
+)
+SMOKE = Scale(
+    risk_neurons=40,
+    curve=(50, 8),
+    path=((8, 16, 16, 2), 50),
+    threads=(Cell(600, 136), 128),
+    replicas=4,
+    replica_steps=50,
+    repeats=2,
+)
 
 Row = tuple[str, str, float]
 
@@ -75,8 +103,11 @@ def dropout(scale: Scale) -> list[Row]:
     _curve_seconds(2, 2)
     elapsed = _curve_seconds(n_neurons, dim)
     name = f"exact-mean dropout curve, every m, N = n = {n_neurons}, d = {dim}, {n_processors()} processors"
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * BYTES_PER_RSS_UNIT
-    return [(name, "s", elapsed), (f"{name}, peak memory of the process", "GB", peak / 1e9)]
+    return [(name, "s", elapsed), (f"{name}, peak memory of the process", "GB", _peak_memory() / 1e9)]
+
+
+def _peak_memory() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * BYTES_PER_RSS_UNIT
 
 
 def _curve_seconds(n_neurons: int, dim: int) -> float:
@@ -84,6 +115,25 @@ def _curve_seconds(n_neurons: int, dim: int) -> float:
     network = Network.init((dim, n_neurons, 1), dtype="float32", rng=rng)
     x, y = (rng.standard_normal((n_neurons, columns), dtype=np.float32) for columns in (dim, 1))
     return seconds(lambda: dropout_curve(network, Empirical(x, y), range(1, n_neurons + 1), std=False))
+
+
+def path(scale: Scale) -> list[Row]:
+    """Seconds of joining two networks and of the loss along the path, and of one forward pass; peak memory."""
+    widths, n_samples = scale.path
+    rng = np.random.default_rng(0)
+    first, second = (Network.init(widths, scaling="standard", dtype="float32", rng=rng) for _ in range(2))
+    x, y = (rng.standard_normal((n_samples, columns), dtype=np.float32) for columns in (widths[0], widths[-1]))
+    _path_seconds(first, second, Empirical(x[:2], y[:2]))
+    name = f"path and its risk, {widths}, {n_samples} samples"
+    rows: list[Row] = []
+    for _ in range(scale.repeats):
+        rows.append((f"{name}, {n_processors()} processors", "s", _path_seconds(first, second, Empirical(x, y))))
+        rows.append((f"{name}, one forward pass of one end on one", "s", seconds(partial(first.predict, x))))
+    return [*rows, (f"{name}, peak memory of the process", "GB", _peak_memory() / 1e9)]
+
+
+def _path_seconds(first: Network, second: Network, law: Empirical) -> float:
+    return seconds(lambda: path_risk(connect(first, second), law))
 
 
 def second_thread(scale: Scale) -> list[Row]:
@@ -142,6 +192,7 @@ def _replicas_a_second(scale: Scale, n_workers: int) -> float:
 WORKLOADS: dict[str, Callable[[Scale], list[Row]]] = {
     "exact-risk": exact_risk,
     "dropout": dropout,
+    "path": path,
     "second-thread": second_thread,
     "replicas": replicas,
 }
