@@ -126,34 +126,40 @@ def _train_block(parameters, losses, workspace, y, step_sizes, settings, worker)
 @jit
 def _forward(parameters, workspace, settings, now, worker):
     """Features and slopes of all layers for the samples of a step, and each tile's share of the outputs."""
-    _activate_opened(workspace, settings, now, worker)
-    for layer in range(settings.opened + 1, workspace.features.shape[0]):
-        wait_for_all(workspace.arrivals, worker.n_threads)
-        _propagate(parameters, workspace, settings, now, layer, worker)
+    if settings.moves_hidden:
+        _correct_opened(workspace, settings, now, worker)
+    for layer in range(settings.opened, workspace.features.shape[0]):
+        if layer > settings.opened:
+            wait_for_all(workspace.arrivals, worker.n_threads)
+            _propagate(parameters, workspace, settings, now, layer, worker)
+        _activate(workspace, settings, now, layer, worker)
     _sum_tiles(parameters, workspace, settings, now, worker)
     wait_for_all(workspace.arrivals, worker.n_threads)
 
 
 @jit
-def _activate_opened(workspace, settings, now, worker):
-    opened = settings.opened
-    low, high = share_of(settings.widths[opened + 1], settings, worker)
-    coefficients = workspace.coefficients[opened]
+def _row_of(settings, now, layer):
+    """Row of the first sample of a step among the coefficients of a layer."""
+    return now.row if layer == settings.opened else now.place
+
+
+@jit
+def _correct_opened(workspace, settings, now, worker):
+    """Bring a thread's pre-activations of the opened layer up to date."""
+    low, high = share_of(settings.widths[settings.opened + 1], settings, worker)
+    coefficients = workspace.coefficients[settings.opened]
     for b in range(settings.batch_size):
         z = coefficients[now.row + b, low:high]
-        if settings.moves_hidden:
-            correct_within_panel(z, coefficients, low, workspace.gram, settings, now.number, b)
-            if settings.weight_decay != 0:
-                scale(z, now.block_shrink)
-        features, slopes = workspace.features[opened, now.place + b, low:high], workspace.slopes[opened, b, low:high]
-        activate_with_slope(features, slopes, settings.activation, z)
+        correct_within_panel(z, coefficients, low, workspace.gram, settings, now.number, b)
+        if settings.weight_decay != 0:
+            scale(z, now.block_shrink)
 
 
 @jit
 def _propagate(parameters, workspace, settings, now, layer, worker):
-    """Features and slopes of a thread's neurons of a later hidden layer: f R (W_0 h + C^T (V h)) + b."""
+    """Pre-activations of a thread's neurons of a later hidden layer: f R (W_0 h + C^T (V h)) + b."""
     weights, bias = layer_weights(parameters, settings, layer), parameters.biases[layer]
-    batch, tile, n_in = settings.batch_size, settings.tile, weights.shape[1]
+    batch, tile, n_in = settings.batch_size, settings.tile, settings.widths[layer]
     low, high = share_of(weights.shape[0], settings, worker)
     h, z = workspace.features[layer - 1, now.place :], workspace.coefficients[layer, now.place :]
     factor = settings.forward_factors[layer]
@@ -167,8 +173,16 @@ def _propagate(parameters, workspace, settings, now, layer, worker):
     for b in range(batch):
         for i in range(low, high):
             z[b, i] = factor * z[b, i] + bias[i]
-        features, slopes = workspace.features[layer, now.place + b, low:high], workspace.slopes[layer, b, low:high]
-        activate_with_slope(features, slopes, settings.activation, z[b, low:high])
+
+
+@jit
+def _activate(workspace, settings, now, layer, worker):
+    """Features and slopes of a thread's neurons."""
+    low, high = share_of(settings.widths[layer + 1], settings, worker)
+    row = _row_of(settings, now, layer)
+    for b in range(settings.batch_size):
+        z, slopes = workspace.coefficients[layer, row + b, low:high], workspace.slopes[layer, b, low:high]
+        activate_with_slope(workspace.features[layer, now.place + b, low:high], slopes, settings.activation, z)
 
 
 @jit
@@ -183,7 +197,7 @@ def _sum_tiles(parameters, workspace, settings, now, worker):
     """Write each tile's share of the outputs."""
     last = workspace.features.shape[0] - 1
     weights = layer_weights(parameters, settings, last + 1)
-    low, high = share_of(weights.shape[1], settings, worker)
+    low, high = share_of(settings.widths[last + 1], settings, worker)
     for start in range(low, high, settings.tile):
         stop = min(start + settings.tile, high)
         partial = workspace.partial[now.number % 2, start // settings.tile]
@@ -225,16 +239,11 @@ def _backward(parameters, workspace, settings, now, worker):
 
 
 @jit
-def _row_of(settings, now, layer):
-    return now.row if layer == settings.opened else now.place
-
-
-@jit
 def _pull_back_outputs(parameters, workspace, settings, now, worker):
     """Write (W^T s (-dl/dy_hat)) / R for the last hidden layer."""
     last = workspace.features.shape[0] - 1
     weights, signal = layer_weights(parameters, settings, last + 1), workspace.signal[worker.thread]
-    low, high = share_of(weights.shape[1], settings, worker)
+    low, high = share_of(settings.widths[last + 1], settings, worker)
     row = _row_of(settings, now, last)
     for b in range(settings.batch_size):
         coefficients = workspace.coefficients[last, row + b, low:high]
@@ -248,7 +257,7 @@ def _pull_back(parameters, workspace, settings, now, layer, worker):
     """Write q R (W_0^T c + V^T (C c)) for the layer below, c the coefficients of ``layer``."""
     weights = layer_weights(parameters, settings, layer)
     batch, tile, n_out = settings.batch_size, settings.tile, weights.shape[0]
-    low, high = share_of(weights.shape[1], settings, worker)
+    low, high = share_of(settings.widths[layer], settings, worker)
     row, factor = _row_of(settings, now, layer - 1), settings.backward_factors[layer]
     c, below = workspace.coefficients[layer, now.place :], workspace.coefficients[layer - 1, row:]
     below[:batch, low:high] = 0
@@ -286,7 +295,7 @@ def _move_outputs(parameters, workspace, settings, now, worker):
     last = workspace.features.shape[0] - 1
     weights, signal = layer_weights(parameters, settings, last + 1), workspace.signal[worker.thread]
     if settings.trains_weights[last + 1]:
-        low, high = share_of(weights.shape[1], settings, worker)
+        low, high = share_of(settings.widths[last + 1], settings, worker)
         for c in range(weights.shape[0]):
             if settings.weight_decay != 0:
                 scale(weights[c, low:high], now.decay)

@@ -15,6 +15,12 @@ __all__ = ["add_multiple", "add_rows_by_columns", "add_rows_by_rows", "copy", "d
 # Rows of a matrix read side by side: enough streams for the prefetcher, and one pass over the result for all of them.
 GROUP = 8
 
+# Few rows are multiplied in pieces of at most this many results, and of this many multiplications a thousand times
+# over: so small that OpenBLAS does not first copy the large matrix, which would take longer than the product.
+SMALL_RESULT = 960
+SMALL_INNER = 1024
+FEW_ROWS = 32
+
 
 @jit
 def add_rows_by_rows(out, a, b, low, high, rows, inner, tile):
@@ -25,9 +31,13 @@ def add_rows_by_rows(out, a, b, low, high, rows, inner, tile):
     if rows == 1:
         _add_dots(out[0, low:high], a[0, :inner], b[low:high])
         return
-    for start in range(low, high, tile):
-        stop = min(start + tile, high)
-        add_product(out[:, start:stop], a, b[start:stop], False, True, rows, stop - start, inner)
+    width, depth = tile, max(inner, 1)
+    if rows <= FEW_ROWS:
+        width, depth = min(tile, SMALL_RESULT // rows // GROUP * GROUP), SMALL_INNER
+    for start in range(low, high, width):
+        columns = min(width, high - start)
+        for k in range(0, inner, depth):
+            add_product(out[:, start:], a[:, k:], b[start:, k:], False, True, rows, columns, min(depth, inner - k))
 
 
 @jit
@@ -36,9 +46,13 @@ def add_rows_by_columns(out, a, b, low, high, rows, inner, tile):
     if rows == 1:
         _add_combination(out[0, low:high], a[0, :inner], b, low)
         return
+    depth = max(inner, 1)
+    if rows <= FEW_ROWS:
+        depth = SMALL_RESULT * SMALL_INNER // (rows * tile) // GROUP * GROUP
     for start in range(low, high, tile):
-        stop = min(start + tile, high)
-        add_product(out[:, start:stop], a, b[:, start:stop], False, False, rows, stop - start, inner)
+        columns = min(tile, high - start)
+        for k in range(0, inner, depth):
+            add_product(out[:, start:], a[:, k:], b[k:, start:], False, False, rows, columns, min(depth, inner - k))
 
 
 @jit_sum
