@@ -10,7 +10,7 @@ from __future__ import annotations
 from meanfield.kernels._jit import jit, jit_sum
 from meanfield.kernels.blas import add_product
 
-__all__ = ["add_multiple", "add_rows_by_columns", "add_rows_by_rows", "copy", "dot", "scale"]
+__all__ = ["add_columns_by_columns", "add_multiple", "add_rows_by_columns", "add_rows_by_rows", "copy", "dot", "scale"]
 
 # Rows of a matrix read side by side: enough streams for the prefetcher, and one pass over the result for all of them.
 GROUP = 8
@@ -53,6 +53,17 @@ def add_rows_by_columns(out, a, b, low, high, rows, inner, tile):
         columns = min(tile, high - start)
         for k in range(0, inner, depth):
             add_product(out[:, start:], a[:, k:], b[k:, start:], False, False, rows, columns, min(depth, inner - k))
+
+
+@jit
+def add_columns_by_columns(out, a, b, low, high, rows, inner, tile):
+    """Add a^T b to the columns low..high of ``out``: out[r, i] += sum_k a[k, r] b[k, i], k < ``inner``."""
+    if inner == 1:
+        for r in range(rows):
+            add_multiple(out[r, low:high], b[0, low:high], a[0, r])
+        return
+    for start in range(low, high, tile):
+        add_product(out[:, start:], a, b[:, start:], True, False, rows, min(tile, high - start), inner)
 
 
 @jit_sum
