@@ -15,8 +15,8 @@ __all__ = ["add_columns_by_columns", "add_multiple", "add_rows_by_columns", "add
 # Rows of a matrix read side by side: enough streams for the prefetcher, and one pass over the result for all of them.
 GROUP = 8
 
-# Few rows are multiplied in pieces of at most this many results, and of this many multiplications a thousand times
-# over: so small that OpenBLAS does not first copy the large matrix, which would take longer than the product.
+# Few rows are multiplied in pieces of at most this many results, summed over at most this many terms at a time: so
+# small that OpenBLAS does not first copy the large matrix, which would take longer than the product.
 SMALL_RESULT = 960
 SMALL_INNER = 1024
 FEW_ROWS = 32
@@ -34,10 +34,12 @@ def add_rows_by_rows(out, a, b, low, high, rows, inner, tile):
     width, depth = tile, max(inner, 1)
     if rows <= FEW_ROWS:
         width, depth = min(tile, SMALL_RESULT // rows // GROUP * GROUP), SMALL_INNER
-    for start in range(low, high, width):
-        columns = min(width, high - start)
-        for k in range(0, inner, depth):
-            add_product(out[:, start:], a[:, k:], b[start:, k:], False, True, rows, columns, min(depth, inner - k))
+    for tile_start in range(low, high, tile):
+        tile_stop = min(tile_start + tile, high)
+        for start in range(tile_start, tile_stop, width):
+            columns = min(width, tile_stop - start)
+            for k in range(0, inner, depth):
+                add_product(out[:, start:], a[:, k:], b[start:, k:], False, True, rows, columns, min(depth, inner - k))
 
 
 @jit

@@ -28,8 +28,8 @@ def _operands(name, rows, columns, inner, dtype):
         (inner, columns)[:: -1 if transpose_b else 1],
     ]
     out, a, b = (rng.standard_normal((n, m + PADDING)).astype(dtype) for n, m in shapes)
-    a_used, b_used = a[:, :-PADDING].astype(float), b[:, :-PADDING].astype(float)
-    return out, a, b, (a_used.T if transpose_a else a_used) @ (b_used.T if transpose_b else b_used)
+    used = [x[:, :-PADDING].astype(float) for x in (a, b)]
+    return out, a, b, (used[0].T if transpose_a else used[0]) @ (used[1].T if transpose_b else used[1])
 
 
 @pytest.mark.parametrize("name", PRODUCTS)
@@ -58,10 +58,11 @@ def test_many_inner_terms_are_all_there(name, rows):
 
 
 @pytest.mark.parametrize("name", PRODUCTS)
-@pytest.mark.parametrize("rows", [1, 3, 40])
+@pytest.mark.parametrize("rows", [1, 3, 20, 40])
+@pytest.mark.parametrize("tile", [4 * GROUP, 256])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_cutting_the_range_at_tiles_changes_no_bit(name, dtype, rows):
-    tile, columns, inner = 4 * GROUP, 157, 83
+def test_cutting_the_range_at_tiles_changes_no_bit(name, dtype, tile, rows):
+    columns, inner = 5 * tile - 3, 83
     start, a, b, _ = _operands(name, rows, columns, inner, dtype)
     whole, pieces = start.copy(), start.copy()
     add = PRODUCTS[name][0]
