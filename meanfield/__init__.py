@@ -12,10 +12,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from meanfield.checks import DivergenceError, MeanfieldWarning
     from meanfield.dynamics.sgd import Recording, Trajectory, run_sgd
+    from meanfield.landscape.alignment import Alignment, align
+    from meanfield.landscape.bezier import BezierTraining, train_bezier
+    from meanfield.landscape.curve_risk import curve_risk
+    from meanfield.landscape.curves import QuadraticBezier, StraightLine
     from meanfield.landscape.dropout import dropout_change, dropout_curve, neuron_variance
     from meanfield.landscape.dropout_bounds import dropout_bounds
+    from meanfield.landscape.kept_sets import choose_kept
+    from meanfield.landscape.layers import drop_from
+    from meanfield.landscape.movement import movement
+    from meanfield.landscape.path_risk import path_risk
+    from meanfield.landscape.paths import connect
     from meanfield.landscape.permutations import dropout_quantiles
     from meanfield.landscape.subsets import Subset, choose_subset, ladder_exponents, subset_ladder
+    from meanfield.landscape.weight_path import WeightPath
     from meanfield.model.activations import PiecewiseLinear
     from meanfield.model.datasets import load_dataset, load_table
     from meanfield.model.laws import AnisotropicGaussians, Empirical, IsotropicGaussians, Law, TeacherStudent
@@ -23,7 +33,9 @@ if TYPE_CHECKING:
     from meanfield.model.risk import Estimate, classification_error, risk
 
 __all__ = [
+    "Alignment",
     "AnisotropicGaussians",
+    "BezierTraining",
     "DivergenceError",
     "Empirical",
     "Estimate",
@@ -32,12 +44,20 @@ __all__ = [
     "MeanfieldWarning",
     "Network",
     "PiecewiseLinear",
+    "QuadraticBezier",
     "Recording",
+    "StraightLine",
     "Subset",
     "TeacherStudent",
     "Trajectory",
+    "WeightPath",
+    "align",
+    "choose_kept",
     "choose_subset",
     "classification_error",
+    "connect",
+    "curve_risk",
+    "drop_from",
     "dropout_bounds",
     "dropout_change",
     "dropout_curve",
@@ -45,19 +65,32 @@ __all__ = [
     "ladder_exponents",
     "load_dataset",
     "load_table",
+    "movement",
     "neuron_variance",
+    "path_risk",
     "risk",
     "run_sgd",
     "subset_ladder",
+    "train_bezier",
 ]
 
 _HOMES = {
     "checks": ("DivergenceError", "MeanfieldWarning"),
     "dynamics.sgd": ("Recording", "Trajectory", "run_sgd"),
+    "landscape.alignment": ("Alignment", "align"),
+    "landscape.bezier": ("BezierTraining", "train_bezier"),
+    "landscape.curve_risk": ("curve_risk",),
+    "landscape.curves": ("QuadraticBezier", "StraightLine"),
     "landscape.dropout": ("dropout_change", "dropout_curve", "neuron_variance"),
     "landscape.dropout_bounds": ("dropout_bounds",),
+    "landscape.kept_sets": ("choose_kept",),
+    "landscape.path_risk": ("path_risk",),
+    "landscape.paths": ("connect",),
+    "landscape.layers": ("drop_from",),
+    "landscape.movement": ("movement",),
     "landscape.permutations": ("dropout_quantiles",),
     "landscape.subsets": ("Subset", "choose_subset", "ladder_exponents", "subset_ladder"),
+    "landscape.weight_path": ("WeightPath",),
     "model.activations": ("PiecewiseLinear",),
     "model.datasets": ("load_dataset", "load_table"),
     "model.laws": ("AnisotropicGaussians", "Empirical", "IsotropicGaussians", "Law", "TeacherStudent"),

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from meanfield.studies.report import StudyResult
+    from collections.abc import Sequence
+
+    from meanfield.studies.report import Study, StudyResult
 
 __all__ = ["app", "main"]
 
@@ -26,6 +28,12 @@ studies = typer.Typer(
     help="Run a study: simulate what has no record yet, then write tables and figures.", no_args_is_help=True
 )
 app.add_typer(studies, name="run")
+
+# Options that every study has.
+Seeds = Annotated[int, typer.Option(help="Replicas of each network.")]
+Output = Annotated[Path, typer.Option(help="Folder of the results.")]
+Workers = Annotated[int | None, typer.Option(help="Processes.", show_default="one a CPU")]
+RootSeed = Annotated[int, typer.Option(help="Seed that all replicas' seeds come from.")]
 
 
 def _version(shown: bool) -> None:
@@ -50,14 +58,18 @@ def run_dropout(
     data: Annotated[
         str,
         typer.Option(
-            help="Of gaussians, digits, mnist, fashion-mnist, cifar10, cifar10-subset, *.npz, *.csv; comma-separated."
+            help="Of gaussians, digits, mnist, fashion-mnist, cifar10, cifar10-subset, *.npz (arrays x, y), *.csv "
+            "(the last column is the target); comma-separated."
         ),
     ] = "gaussians,digits",
     target: Annotated[
-        str | None, typer.Option(help="What is learnt of a data set: one-hot, sign or value.", show_default="its own")
+        str | None,
+        typer.Option(
+            help="What is learnt of a data set: one-hot or sign of its classes, or value.", show_default="its own"
+        ),
     ] = None,
     widths: Annotated[str, typer.Option(help="Numbers of neurons N, comma-separated.")] = "64,128,256,512,1024,2048",
-    seeds: Annotated[int, typer.Option(help="Replicas of each network.")] = 4,
+    seeds: Seeds = 4,
     activation: Annotated[
         str | None, typer.Option(help="Activation.", show_default="truncated-relu for gaussians, else relu")
     ] = None,
@@ -69,9 +81,9 @@ def run_dropout(
     ] = None,
     dtype: Annotated[str, typer.Option(help="float64 or float32.")] = "float64",
     samples: Annotated[int, typer.Option(help="Samples of a measurement; a smaller data set is taken whole.")] = 1400,
-    output: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results/dropout"),
-    workers: Annotated[int | None, typer.Option(help="Processes.", show_default="one a CPU")] = None,
-    root_seed: Annotated[int, typer.Option(help="Seed that all replicas' seeds come from.")] = 0,
+    output: Output = Path("results/dropout"),
+    workers: Workers = None,
+    root_seed: RootSeed = 0,
 ) -> None:
     """Does the loss change depend on N? Train at many widths, keep m of N neurons, judge whether c_N settles.
 
@@ -79,7 +91,6 @@ def run_dropout(
     """
     from meanfield.studies.dropout import grid
     from meanfield.studies.dropout_report import STUDY
-    from meanfield.studies.report import run_study
 
     runs = grid(
         data=_list(data),
@@ -93,7 +104,7 @@ def run_dropout(
         n_samples=samples,
         root_seed=root_seed,
     )
-    _say(run_study(STUDY, runs, output, root_seed=root_seed, n_workers=workers), output)
+    _run(STUDY, runs, output, root_seed, workers)
 
 
 @studies.command("dropout-regime")
@@ -102,13 +113,13 @@ def run_dropout_regime(
         str, typer.Option(help="Numbers of neurons N, comma-separated; the largest is the reference.")
     ] = "4,8,16,32,64,128,256,512,1024",
     kept: Annotated[str, typer.Option(help="Kept numbers m of the reference, comma-separated.")] = "16,64,256",
-    seeds: Annotated[int, typer.Option(help="Replicas of each network.")] = 4,
+    seeds: Seeds = 4,
     horizon: Annotated[
         float, typer.Option(help="Time T = steps x alpha; a quarter for step sizes and dimensions.")
     ] = 20.0,
-    output: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results/dropout-regime"),
-    workers: Annotated[int | None, typer.Option(help="Processes.", show_default="one a CPU")] = None,
-    root_seed: Annotated[int, typer.Option(help="Seed that all replicas' seeds come from.")] = 0,
+    output: Output = Path("results/dropout-regime"),
+    workers: Workers = None,
+    root_seed: RootSeed = 0,
 ) -> None:
     """How tight is the theorem's bound? Within its assumptions: along the training, by T, step size and dimension.
 
@@ -116,7 +127,6 @@ def run_dropout_regime(
     """
     from meanfield.studies.dropout_regime import grid
     from meanfield.studies.dropout_regime_report import STUDY
-    from meanfield.studies.report import run_study
 
     runs = grid(
         widths=_integers("widths", widths),
@@ -124,7 +134,82 @@ def run_dropout_regime(
         n_seeds=seeds,
         horizon=horizon,
     )
-    _say(run_study(STUDY, runs, output, root_seed=root_seed, n_workers=workers), output)
+    _run(STUDY, runs, output, root_seed, workers)
+
+
+@studies.command("dropout-bounds")
+def run_dropout_bounds(
+    data: Annotated[str, typer.Option(help="As of dropout.")] = "gaussians,digits",
+    target: Annotated[str | None, typer.Option(help="As of dropout.", show_default="its own")] = None,
+    widths: Annotated[str, typer.Option(help="Numbers of neurons N, comma-separated.")] = "32,64,128,256,512,1024",
+    seeds: Seeds = 4,
+    step_size: Annotated[
+        float | None, typer.Option(help="Step size alpha.", show_default="0.001 for gaussians, else 0.02")
+    ] = None,
+    horizon: Annotated[
+        float | None, typer.Option(help="Time T = steps x alpha.", show_default="4 for gaussians, else 20")
+    ] = None,
+    delta: Annotated[float, typer.Option(help="Probability with which a bound may fail.")] = 0.05,
+    orders: Annotated[int, typer.Option(help="Random orders of the neurons; a set of every size from each.")] = 400,
+    samples: Annotated[int, typer.Option(help="Samples of a measurement; a smaller data set is taken whole.")] = 1400,
+    output: Output = Path("results/dropout-bounds"),
+    workers: Workers = None,
+    root_seed: RootSeed = 0,
+) -> None:
+    """Do bounds on the loss change hold, and how tight are they? Three computable ones and the theorem's form.
+
+    Finished runs are kept in the output folder and not run again; Ctrl-C loses only the runs under way.
+    """
+    from meanfield.studies.dropout_bounds import grid
+    from meanfield.studies.dropout_bounds_report import STUDY
+
+    runs = grid(
+        data=_list(data),
+        target=target,
+        widths=_integers("widths", widths),
+        n_seeds=seeds,
+        step_size=step_size,
+        horizon=horizon,
+        delta=delta,
+        n_orders=orders,
+        n_samples=samples,
+        root_seed=root_seed,
+    )
+    _run(STUDY, runs, output, root_seed, workers)
+
+
+@studies.command("width-check")
+def run_width_check(
+    widths: Annotated[str, typer.Option(help="Neurons N of a hidden layer, comma-separated.")] = "64,128,256,512,1024",
+    hidden_layers: Annotated[str, typer.Option(help="Numbers of hidden layers, comma-separated.")] = "1,2",
+    seeds: Seeds = 4,
+    step_size: Annotated[float, typer.Option(help="Step size alpha, at every width.")] = 0.01,
+    steps: Annotated[int, typer.Option(help="Steps of training, few.")] = 4,
+    output: Output = Path("results/width-check"),
+    workers: Workers = None,
+    root_seed: RootSeed = 0,
+) -> None:
+    """Is one step size right at every width? Movement of weights and pre-activations after a few steps, against N.
+
+    Finished runs are kept in the output folder and not run again; Ctrl-C loses only the runs under way.
+    """
+    from meanfield.studies.width_check import grid
+    from meanfield.studies.width_check_report import STUDY
+
+    runs = grid(
+        widths=_integers("widths", widths),
+        n_hidden=_integers("hidden layers", hidden_layers),
+        n_seeds=seeds,
+        step_size=step_size,
+        n_steps=steps,
+    )
+    _run(STUDY, runs, output, root_seed, workers)
+
+
+def _run(study: Study, runs: Sequence[Any], output: Path, root_seed: int, workers: int | None) -> None:
+    from meanfield.studies.report import run_study
+
+    _say(run_study(study, runs, output, root_seed=root_seed, n_workers=workers, say=_aside), output)
 
 
 def _list(words: str) -> list[str]:
@@ -140,6 +225,10 @@ def _integer(option: str, word: str) -> int:
         return int(word)
     except ValueError:
         raise ValueError(f"{option} must be integers separated by commas, got {word!r}") from None
+
+
+def _aside(line: str) -> None:
+    typer.echo(line, err=True)
 
 
 def _say(result: StudyResult, output: Path) -> None:
@@ -163,7 +252,7 @@ def _say(result: StudyResult, output: Path) -> None:
 
 
 def _one_line(message: Warning | str, *place: Any, **stream: Any) -> None:
-    typer.echo(f"warning: {message}", err=True)
+    _aside(f"warning: {message}")
 
 
 def main() -> None:

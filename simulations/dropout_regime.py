@@ -28,7 +28,7 @@ def main() -> None:
     options = parser.parse_args()
 
     runs = grid(widths=options.widths, n_kept=options.kept, n_seeds=options.seeds, horizon=options.horizon)
-    result = run_study(STUDY, runs, options.output)
+    result = run_study(STUDY, runs, options.output, say=print)
     print(*result.report.words if result.report else (), result.summary, sep="\n")
     print("figures:", *(path for path in result.files if path.suffix == ".png"), sep="\n  ")
 

@@ -34,7 +34,7 @@ def main() -> None:
         step_size=options.step_size,
         horizon=options.horizon,
     )
-    result = run_study(STUDY, runs, options.output)
+    result = run_study(STUDY, runs, options.output, say=print)
     print(*result.report.words if result.report else (), result.summary, sep="\n")
     if result.report is None:
         raise SystemExit("\n".join(map(str, result.summary.failures)) or 1)

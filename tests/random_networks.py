@@ -1,4 +1,4 @@
-"""Networks to test on."""
+"""Networks and samples to test on."""
 
 from __future__ import annotations
 
@@ -14,3 +14,14 @@ def random_network(widths, *, activation="relu", scaling="mean-field", biases=Tr
     weights = [rng.standard_normal(shape).astype(dtype) for shape in shapes]
     offsets = [rng.standard_normal(n).astype(dtype) for n in widths[1:]] if biases else None
     return Network(weights, offsets, activation=activation, scaling=scaling)
+
+
+def random_samples(loss, n_samples, dim, seed=0):
+    """Inputs (n, d), standard normal, and targets (n, C) of the kind that the loss takes; C = 2, 1 or 3."""
+    rng = np.random.default_rng(seed)
+    targets = {
+        "square": rng.standard_normal((n_samples, 2)),
+        "logistic": rng.choice([-1.0, 1.0], (n_samples, 1)),
+        "cross-entropy": np.eye(3)[rng.integers(3, size=n_samples)],
+    }
+    return rng.standard_normal((n_samples, dim)), targets[loss]

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
+from dataclasses import replace
 
 import matplotlib
 import numpy as np
+import pandas as pd
 import pytest
+from typer.testing import CliRunner
+
+from meanfield.cli import app
+from meanfield.studies import dropout_report
+from meanfield.studies.dropout_report import STUDY
 
 SMALL = ["--widths", "4,16,64", "--seeds", "2", "--samples", "100", "--horizon", "0.02", "--step-size", "0.001"]
 
@@ -105,6 +114,7 @@ def test_a_damaged_file_is_named(tmp_path):
 
 def test_help_names_every_option():
     text = _meanfield("run", "dropout", "--help").stdout
+    assert "last column" in text
     for option in ("--data", "--widths", "--activation", "--step-size", "--horizon", "--seeds", "--dtype", "--output"):
         assert option in text
 
@@ -124,6 +134,34 @@ def test_bad_options_of_the_regime_are_one_line_without_traceback(arguments, mes
     assert len(result.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--hidden-layers", "1,two"], "error: hidden layers must be integers separated by commas, got 'two'"),
+        (["--widths", "64,1"], "error: widths must be at least 2, got 1"),
+        (["--step-size", "0"], "error: step size must be positive and finite, got 0"),
+        (["--steps", "0"], "error: steps must be at least 1, got 0"),
+    ],
+)
+def test_bad_options_of_the_width_check_are_one_line_without_traceback(arguments, message, tmp_path):
+    result = _meanfield("run", "width-check", "--output", tmp_path, *arguments)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_the_width_check_prints_table_and_verdict_and_a_second_call_runs_nothing(tmp_path):
+    small = ["--widths", "16,64,256", "--hidden-layers", "1", "--seeds", "2", "--output", tmp_path]
+    first = _meanfield("run", "width-check", *small)
+    assert first.returncode == 0, first.stderr
+    for expected in ("weight change", "fails, as it must", "18 of 18 runs are finished (0 before, 18 now)"):
+        assert expected in first.stdout
+    assert (tmp_path / "figures" / "width-check-2-weight-layers.pdf").is_file()
+    second = _meanfield("run", "width-check", *small)
+    assert "18 of 18 runs are finished (18 before, 0 now)" in second.stdout
+    assert second.stdout.split("\n\n")[0] == first.stdout.split("\n\n")[0]
+
+
 @pytest.mark.long
 def test_the_regime_prints_table_and_verdict_and_a_second_call_runs_nothing(tmp_path):
     small = ["--widths", "4,16,64", "--kept", "4,16", "--seeds", "2", "--horizon", "0.25", "--output", tmp_path]
@@ -135,3 +173,79 @@ def test_the_regime_prints_table_and_verdict_and_a_second_call_runs_nothing(tmp_
     second = _meanfield("run", "dropout-regime", *small)
     assert "28 of 28 runs are finished (28 before, 0 now)" in second.stdout
     assert second.stdout.split("\n\n")[0] == first.stdout.split("\n\n")[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--delta", "1"], "error: delta must lie between 0 and 1, got 1.0: pass e.g. delta=0.05"),
+        (["--orders", "1"], "error: orders must be at least 2, got 1"),
+    ],
+)
+def test_bad_options_of_the_bounds_are_one_line_without_traceback(arguments, message, tmp_path):
+    result = _meanfield("run", "dropout-bounds", "--output", tmp_path, *arguments)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.long
+def test_the_bounds_print_table_and_verdict_and_a_second_call_runs_nothing(tmp_path):
+    small = ["--widths", "8,16", "--seeds", "2", "--samples", "100", "--orders", "80", "--horizon", "0.1"]
+    first = _meanfield("run", "dropout-bounds", *small, "--output", tmp_path)
+    assert first.returncode == 0, first.stderr
+    for expected in ("worst ratio, N = inf", "cantelli: holds", "8 of 8 runs are finished (0 before, 8 now)"):
+        assert expected in first.stdout
+    assert "expected memory: " in first.stderr
+    assert (tmp_path / "figures" / "bounds-gaussians.pdf").is_file()
+    second = _meanfield("run", "dropout-bounds", *small, "--output", tmp_path)
+    assert "8 of 8 runs are finished (8 before, 0 now)" in second.stdout
+    assert "expected memory: " not in second.stderr
+    assert second.stdout.split("\n\n")[0] == first.stdout.split("\n\n")[0]
+
+
+def test_an_interrupted_study_exits_130_and_says_how_to_go_on(tmp_path):
+    endless = ["--data", "gaussians", "--widths", "4", "--seeds", "1", "--horizon", "1e6", "--workers", "1"]
+    command = [sys.executable, "-m", "meanfield", "run", "dropout", *endless, "--output", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while "expected memory: " not in process.stderr.readline():
+            assert process.poll() is None
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        words = process.communicate(timeout=60)[0]
+    assert process.returncode == 130
+    assert "interrupted: 0 of 2 runs are finished and kept; the same command resumes with the other 2" in words
+
+
+def test_a_failed_run_exits_1_and_is_named_and_the_others_are_reported(tmp_path, monkeypatch):
+    def one_run(run, rng):
+        if run.n_neurons == 16:
+            raise MemoryError("no room")
+        return STUDY.one_run(run, rng)
+
+    monkeypatch.setattr(dropout_report, "STUDY", replace(STUDY, one_run=one_run))
+    options = ["run", "dropout", "--data", "gaussians", *SMALL, "--workers", "1", "--output", str(tmp_path)]
+    result = CliRunner().invoke(app, options)
+    assert result.exit_code == 1
+    assert "failed: MemoryError: no room (4 runs)" in result.stderr
+    assert "8 of 12 runs are finished (0 before, 8 now), 4 failed" in result.stdout
+    assert "c_N, control" in result.stdout
+
+
+def test_a_study_of_which_every_network_diverged_exits_1(tmp_path):
+    wild = ["--data", "digits", "--widths", "4", "--seeds", "1", "--activation", "quadratic", "--step-size", "5"]
+    result = CliRunner().invoke(app, ["run", "dropout", *wild, "--workers", "1", "--output", str(tmp_path)])
+    assert result.exit_code == 1
+    assert "digits, mean-field, N = 4, seed 0: diverged" in result.stdout
+
+
+def test_the_last_column_of_a_table_is_its_target(tmp_path):
+    table = np.random.default_rng(0).standard_normal((120, 3))
+    table[:, 2] += 100
+    path = tmp_path / "mine.csv"
+    np.savetxt(path, table, delimiter=",", header="a,b,target", comments="")
+    options = ["run", "dropout", "--data", str(path), *SMALL, "--workers", "1", "--output", str(tmp_path)]
+    result = CliRunner().invoke(app, options)
+    assert result.exit_code == 0, result.output
+    assert "mine.csv: relu" in result.stdout
+    assert pd.read_csv(tmp_path / "tables" / "widths.csv")["risk"].gt(100).all()

@@ -16,9 +16,12 @@ from numpy.typing import NDArray
 from meanfield.dynamics.rule import Rule
 from meanfield.kernels.blas import single_threaded_blas
 from meanfield.kernels.fused import LANE_BYTES
+from meanfield.kernels.threads import spread_out
 from meanfield.model.network import Network
 
-__all__ = ["Array", "State", "Trainer", "aligned_zeros", "is_finite"]
+__all__ = ["Array", "State", "Trainer", "aligned_zeros", "is_finite", "zeros_apart"]
+
+CACHE_LINE_BYTES = 64
 
 Array = NDArray[np.floating[Any]]
 State = TypeVar("State", bound=tuple[Array, ...])
@@ -87,6 +90,7 @@ class Trainer(ABC, Generic[State]):
 
         def enter(thread: int) -> None:
             gate.wait()
+            spread_out(thread, self._n_threads)
             work(thread, self._n_threads)
 
         try:
@@ -117,3 +121,10 @@ def aligned_zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     raw = np.zeros(n_bytes + LANE_BYTES, np.uint8)
     start = -raw.ctypes.data % LANE_BYTES
     return raw[start : start + n_bytes].view(dtype).reshape(shape)
+
+
+def zeros_apart(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """Return zeros of which no two rows share a cache line, lest threads that write to them wait for each other."""
+    line = CACHE_LINE_BYTES // dtype.itemsize
+    *outer, columns = shape
+    return aligned_zeros((*outer, -(-columns // line) * line), dtype)[..., :columns]

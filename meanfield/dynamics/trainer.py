@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from meanfield.dynamics.base_trainer import Array, Trainer, aligned_zeros
+from meanfield.dynamics.base_trainer import Array, Trainer, aligned_zeros, zeros_apart
 from meanfield.dynamics.rule import Rule
 from meanfield.kernels.fused import FUSED_SAMPLES, LANE_BYTES
 from meanfield.kernels.two_layer import Parameters, Settings, Workspace, train
@@ -20,30 +20,42 @@ from meanfield.model.network import Network
 
 __all__ = ["TwoLayerTrainer", "block_samples"]
 
-# Neurons a tile and samples a panel: wide enough for the matrix products, small enough for the second-level cache.
+# Neurons a tile, at most, and samples a panel: wide enough for the matrix products, small enough for the second-level
+# cache. Tiles hold whole runs of four vectors, so that no compiled loop ends in single numbers.
 TILE = 512
-PANEL = 8
+PANEL = 4
+VECTORS_PER_RUN = 4
 
-# Up to this many bytes of weights a neuron, the fused pass beats the two matrix products of a block.
-FUSED_ROW_BYTES = 512
+# Up to this many bytes of inner weights in all, or of one neuron, the fused pass beats the two matrix products of a
+# block: it reads and writes the weights every eight samples, from the caches or at least not for long.
+FUSED_BYTES = 6 << 20
+FUSED_ROW_BYTES = 1 << 10
 
 # Below this many multiplications a step and thread, meeting at the barrier costs more than a second thread saves.
-WORK_PER_THREAD = 1 << 16
+WORK_PER_THREAD = 1 << 14
 
 
-def is_fused(dim: int, dtype: np.dtype[Any]) -> bool:
-    """Whether a neuron's weights are so few that blocks are closed and opened in one fused pass."""
-    return dim * dtype.itemsize <= FUSED_ROW_BYTES
+def is_fused(n_neurons: int, dim: int, dtype: np.dtype[Any], rule: Rule) -> bool:
+    """Whether blocks are closed and opened in one pass: where the inner weights are small and eight samples fit."""
+    row = dim * dtype.itemsize
+    small = row <= FUSED_ROW_BYTES or n_neurons * row <= FUSED_BYTES
+    whole = rule.temperature == 0 and rule.block_steps(FUSED_SAMPLES) * rule.batch_size == FUSED_SAMPLES
+    return "weight_0" in rule.trained and small and whole
 
 
-def block_samples(dim: int, dtype: np.dtype[Any]) -> int:
-    """Return the samples between two passes over the inner weights, a rule of shape and dtype alone.
+def tile_neurons(n_neurons: int, dtype: np.dtype[Any]) -> int:
+    """Return the neurons of a tile: as few tiles as may be, of equal size but for filling up."""
+    run = VECTORS_PER_RUN * LANE_BYTES // dtype.itemsize
+    n_tiles = -(-n_neurons // TILE)
+    return -(-n_neurons // (n_tiles * run)) * run
+
+
+def block_samples(dim: int) -> int:
+    """Return the samples between two passes over the inner weights that are not fused, a rule of the shape alone.
 
     A block of S samples passes over the N d inner weights once instead of S times and pays S / 2 multiplications a
     neuron and sample for the correction: worth it as long as S is well below the 2 d of the products themselves.
     """
-    if is_fused(dim, dtype):
-        return FUSED_SAMPLES
     return 64 if dim < 256 else 128
 
 
@@ -121,18 +133,17 @@ def _copied(network: Network) -> Parameters:
 
 def _settings(network: Network, rule: Rule) -> Settings:
     n_neurons, dim = network.weights[0].shape
-    block = rule.block_steps(block_samples(dim, network.dtype))
-    lanes = LANE_BYTES // network.dtype.itemsize
+    fused = is_fused(n_neurons, dim, network.dtype, rule)
     return Settings(
         activation=activation_code(network.activation, network.dtype),
         loss=loss_code(rule.loss),
         factor=network.factor(1),
         weight_decay=rule.weight_decay,
         batch_size=rule.batch_size,
-        block=block,
+        block=rule.block_steps(FUSED_SAMPLES if fused else block_samples(dim)),
         panel=max(1, PANEL // rule.batch_size),
-        tile=min(TILE, -(-n_neurons // lanes) * lanes),
-        fused="weight_0" in rule.trained and is_fused(dim, network.dtype) and block * rule.batch_size == FUSED_SAMPLES,
+        tile=tile_neurons(n_neurons, network.dtype),
+        fused=fused,
         train_inner="weight_0" in rule.trained,
         train_inner_bias="bias_0" in rule.trained,
         train_outer="weight_1" in rule.trained,
@@ -143,16 +154,18 @@ def _settings(network: Network, rule: Rule) -> Settings:
 def _workspace(network: Network, settings: Settings, n_tiles: int, n_threads: int) -> Workspace:
     batch, samples, tile = settings.batch_size, settings.block * settings.batch_size, settings.tile
     dim, n_outputs, kind = network.widths[0], network.widths[-1], network.dtype
-    fused = settings.fused
+    fused, lanes = settings.fused, LANE_BYTES // kind.itemsize
+    rows = dim + (network.biases is not None)
     return Workspace(
         coefficients=aligned_zeros((n_tiles, samples, tile), kind),
+        outer=aligned_zeros((n_tiles, n_outputs, tile), kind),
         features=aligned_zeros((n_tiles, batch, tile), kind),
         slopes=aligned_zeros((n_tiles, batch, tile), kind),
         gram=np.zeros((2, samples, samples), kind),
-        partial=np.zeros((2, n_tiles, batch, n_outputs), kind),
-        signal=np.zeros((n_threads, batch, n_outputs), kind),
-        output_bias=np.zeros((n_threads, n_outputs), kind),
-        columns=aligned_zeros((n_tiles if fused else 0, dim, tile), kind),
-        samples=np.zeros((n_threads if fused else 0, 2, dim, samples), kind),
+        partial=zeros_apart((2, n_tiles, batch, n_outputs), kind),
+        signal=zeros_apart((n_threads, batch, n_outputs), kind),
+        output_bias=zeros_apart((n_threads, n_outputs), kind),
+        columns=aligned_zeros((n_tiles if fused else 0, tile // lanes, rows, lanes), kind),
+        samples=np.zeros((n_threads if fused else 0, 2, rows, samples), kind),
         arrivals=np.zeros(1, np.int64),
     )

@@ -101,10 +101,12 @@ class _KernelCache(FunctionCache):
             logging.getLogger("meanfield").warning("a compiled kernel cannot be kept: %s", error)
 
 
-def _compile(function, fastmath):
+def _compile(function, fastmath, forceinline=False):
     # Without Numba's runtime, which would count the references to every slice by atomic operations: a third of the
     # time of a step at (N, d) = (1000, 32). The price is that kernels cannot allocate.
-    dispatcher = numba.njit(nogil=True, error_model="numpy", fastmath=fastmath, _nrt=False)(function)
+    dispatcher = numba.njit(nogil=True, error_model="numpy", fastmath=fastmath, _nrt=False, forceinline=forceinline)(
+        function
+    )
     if cache_folder() is not None and not numba.config.DISABLE_JIT:
         dispatcher._cache = _KernelCache(function)
     return dispatcher
@@ -118,6 +120,11 @@ def jit(function):
 def jit_sum(function):
     """Compile like `jit`, with the order of summation left free, so that sums run along the vector lanes."""
     return _compile(function, CONTRACT | {"reassoc"})
+
+
+def jit_inline(function):
+    """Compile like `jit`, for a helper that is to vanish in its callers: passing it arrays would cost as much as it."""
+    return _compile(function, CONTRACT, forceinline=True)
 
 
 def jit_view(function):

@@ -53,24 +53,27 @@ def close_block(parameters, coefficients, x, settings, tile, shrink):
 
 
 @jit
-def next_fused_block(parameters, workspace, x, settings, first, last, thread, shrink):
+def next_fused_block(workspace, x, settings, first, last, thread, shrink):
     """Close the last block and open the one of samples x, fewer than a block's being followed by zeros."""
     past, coming = workspace.samples[thread, 1], workspace.samples[thread, 0]
-    none = coming.dtype.type(0)
-    for j in range(coming.shape[0]):
-        for sample in range(coming.shape[1]):
-            past[j, sample] = coming[j, sample]
-            coming[j, sample] = x[sample, j] if sample < x.shape[0] else none
+    _next_samples(past, coming, x, settings)
     for tile in range(first, last):
-        low = tile * settings.tile
-        width = min(settings.tile, parameters.inner.shape[0] - low)
-        coefficients, bias = workspace.coefficients[tile], parameters.inner_bias[low : low + width]
-        if settings.train_inner_bias:
-            _move_bias(bias, coefficients, coefficients.shape[0], shrink)
-        update_and_multiply(coefficients, workspace.columns[tile], past, coming, shrink)
-        for sample in range(x.shape[0]):
-            for i in range(width):
-                coefficients[sample, i] += bias[i]
+        update_and_multiply(workspace.coefficients[tile], workspace.columns[tile], past, coming, shrink)
+
+
+@jit
+def _next_samples(past, coming, x, settings):
+    """Turn coming samples into past ones, and x into coming ones; a last row, if there is one, belongs to the bias."""
+    kind, dim = coming.dtype.type, x.shape[1]
+    for j in range(coming.shape[0]):
+        moves = j < dim or settings.train_inner_bias
+        for sample in range(coming.shape[1]):
+            past[j, sample] = coming[j, sample] if moves else kind(0)
+            coming[j, sample] = kind(0)
+    for sample in range(x.shape[0]):
+        for j in range(dim):
+            coming[j, sample] = x[sample, j]
+        coming[dim:, sample] = kind(1)
 
 
 @jit
@@ -84,21 +87,29 @@ def _move_bias(bias, coefficients, n_samples, shrink):
 
 @jit
 def transpose_inner(parameters, workspace, settings, first, last, thread):
-    """Lay the inner weights of the tiles out for the fused pass, with nothing left to close."""
+    """Lay the inner weights, and the biases if there are any, out for the fused pass, with nothing left to close."""
     workspace.samples[thread] = 0
+    dim, lanes = parameters.inner.shape[1], workspace.columns.shape[3]
     for tile in range(first, last):
         workspace.coefficients[tile] = 0
         low = tile * settings.tile
         for i in range(min(settings.tile, parameters.inner.shape[0] - low)):
-            for j in range(parameters.inner.shape[1]):
-                workspace.columns[tile, j, i] = parameters.inner[low + i, j]
+            column = workspace.columns[tile, i // lanes, :, i % lanes]
+            for j in range(dim):
+                column[j] = parameters.inner[low + i, j]
+            for j in range(dim, column.size):
+                column[j] = parameters.inner_bias[low + i]
 
 
 @jit
 def transpose_back(parameters, workspace, settings, first, last):
-    """Write the inner weights of the tiles back."""
+    """Write the inner weights and biases of the tiles back."""
+    dim, lanes = parameters.inner.shape[1], workspace.columns.shape[3]
     for tile in range(first, last):
         low = tile * settings.tile
         for i in range(min(settings.tile, parameters.inner.shape[0] - low)):
-            for j in range(parameters.inner.shape[1]):
-                parameters.inner[low + i, j] = workspace.columns[tile, j, i]
+            column = workspace.columns[tile, i // lanes, :, i % lanes]
+            for j in range(dim):
+                parameters.inner[low + i, j] = column[j]
+            for j in range(dim, column.size):
+                parameters.inner_bias[low + i] = column[j]

@@ -7,7 +7,7 @@ import math
 from meanfield.kernels._jit import jit
 from meanfield.kernels.elementary import exp, log1p_exp, sigmoid
 
-__all__ = ["CROSS_ENTROPY", "LOGISTIC", "SQUARE", "loss_and_signal"]
+__all__ = ["CROSS_ENTROPY", "LOGISTIC", "SQUARE", "loss_and_signal", "losses_and_signals"]
 
 SQUARE, LOGISTIC, CROSS_ENTROPY = range(3)
 
@@ -20,6 +20,13 @@ def loss_and_signal(outputs, y, loss):
     if loss == LOGISTIC:
         return _logistic(outputs, y)
     return _cross_entropy(outputs, y)
+
+
+@jit
+def losses_and_signals(losses, outputs, y, loss):
+    """Write l(y, y_hat) into ``losses`` (n,) and minus dl/dy_hat over ``outputs``, y_hat; outputs and y (n, C)."""
+    for i in range(losses.size):
+        losses[i] = loss_and_signal(outputs[i], y[i], loss)
 
 
 @jit
@@ -42,15 +49,17 @@ def _logistic(outputs, y):
 
 @jit
 def _cross_entropy(outputs, y):
-    # Relative to the largest output, so that no exponential overflows.
-    largest = outputs[0]
+    # Relative to the largest output, so that no exponential overflows; its own, 1, is left to log1p.
+    top = 0
     for c in range(1, y.size):
-        largest = outputs[c] if outputs[c] > largest else largest
-    total, target = 0.0, 0.0
+        top = c if outputs[c] > outputs[top] else top
+    largest, others, target = outputs[top], 0.0, 0.0
     for c in range(y.size):
         target += y[c] * (outputs[c] - largest)
-        outputs[c] = exp(outputs[c] - largest)
-        total += outputs[c]
     for c in range(y.size):
-        outputs[c] = y[c] - outputs[c] / outputs.dtype.type(total)
-    return math.log(total) - target
+        outputs[c] = exp(outputs[c] - largest)
+    for c in range(y.size):
+        others += 0.0 if c == top else outputs[c]
+    for c in range(y.size):
+        outputs[c] = y[c] - outputs[c] / outputs.dtype.type(1 + others)
+    return math.log1p(others) - target

@@ -14,7 +14,7 @@ from numba.extending import intrinsic
 
 from meanfield.kernels._jit import jit
 
-__all__ = ["available_threads", "wait_for_all"]
+__all__ = ["available_threads", "spread_out", "wait_for_all"]
 
 # Spinning for longer than about 20 microseconds means that another process has the core: give ours up too.
 SPINS_BEFORE_YIELD = 4000
@@ -30,6 +30,18 @@ def available_threads() -> int:
     if not setting.isdigit() or int(setting) < 1:
         raise ValueError(f"MEANFIELD_NUM_THREADS must be a positive integer, got {setting!r}")
     return int(setting)
+
+
+def spread_out(thread: int, n_threads: int) -> None:
+    """Move the calling thread, number ``thread`` of a team, to a processor apart from the others', and leave it free.
+
+    A team that is woken on one processor otherwise spins there in turns until the scheduler notices, for milliseconds.
+    Teams of other processes begin elsewhere.
+    """
+    if hasattr(os, "sched_setaffinity"):
+        allowed = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {allowed[(os.getpid() * n_threads + thread) % len(allowed)]})
+        os.sched_setaffinity(0, allowed)
 
 
 def _counter(context, builder, kind, value):

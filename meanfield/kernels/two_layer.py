@@ -14,7 +14,8 @@ Weight decay multiplies the weights by rho_k = 1 - 2 lambda s_k before each upda
 the block the same identity holds for the scaled coefficients c_k / R_{k+1}, and z_j is R_j times its right-hand side.
 
 Neurons are cut into tiles of a fixed number; outputs are summed over tiles in index order by every thread. The bits
-therefore depend on shapes and dtype, never on the number of threads.
+therefore depend on shapes and dtype, never on the number of threads. The last tile is filled up with neurons whose
+weights and features are zero and stay so: every loop runs over whole vector registers.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from meanfield.kernels._jit import jit, jit_sum
+from meanfield.kernels._jit import jit, jit_inline
 from meanfield.kernels.activations import ActivationCode, activate_with_slope
 from meanfield.kernels.blas import add_product
 from meanfield.kernels.blocks import (
@@ -37,6 +38,7 @@ from meanfield.kernels.blocks import (
 )
 from meanfield.kernels.losses import loss_and_signal
 from meanfield.kernels.threads import wait_for_all
+from meanfield.kernels.vectors import add_multiple, copy, dot, scale
 
 __all__ = ["Parameters", "Settings", "Workspace", "train"]
 
@@ -72,14 +74,15 @@ class Workspace(NamedTuple):
     """Scratch arrays; S = block * batch_size samples, B = batch_size, P tiles of T neurons."""
 
     coefficients: NDArray[np.floating]  # (P, S, T): pre-activations, each turned into its update coefficient
+    outer: NDArray[np.floating]  # (P, C, T): the output weights by tiles
     features: NDArray[np.floating]  # (P, B, T)
     slopes: NDArray[np.floating]  # (P, B, T)
     gram: NDArray[np.floating]  # (2, S, S), lower triangles; two, so that a block can open while another closes
     partial: NDArray[np.floating]  # (2, P, B, C): outputs of a tile; two, so that one barrier a step is enough
     signal: NDArray[np.floating]  # (threads, B, C): minus the derivative of the loss by the outputs
     output_bias: NDArray[np.floating]  # (threads, C)
-    columns: NDArray[np.floating]  # (P, d, T): the inner weights, neurons along the rows; of fused runs alone
-    samples: NDArray[np.floating]  # (threads, 2, d, S): this block's samples and the last one's; of fused runs alone
+    columns: NDArray[np.floating]  # (P, T / lanes, d [+ 1], lanes): inner weights [and biases]; of fused runs alone
+    samples: NDArray[np.floating]  # (threads, 2, d [+ 1], S): this block's samples and the last one's; likewise
     arrivals: NDArray[np.int64]  # (1,), counter of the barrier
 
 
@@ -93,7 +96,10 @@ def train(parameters, losses, workspace, x, y, step_sizes, settings, thread, n_t
     n_tiles = workspace.coefficients.shape[0]
     first, last = thread * n_tiles // n_threads, (thread + 1) * n_tiles // n_threads
     n_steps, batch = step_sizes.size, settings.batch_size
-    _copy(workspace.output_bias[thread], parameters.outer_bias)
+    copy(workspace.output_bias[thread], parameters.outer_bias)
+    for tile in range(first, last):
+        for c in range(parameters.outer.shape[0]):
+            copy(workspace.outer[tile, c], parameters.outer[c, tile * settings.tile :])
     shrink = workspace.signal.dtype.type(1)
     if settings.fused:
         transpose_inner(parameters, workspace, settings, first, last, thread)
@@ -103,7 +109,7 @@ def train(parameters, losses, workspace, x, y, step_sizes, settings, thread, n_t
         gram = workspace.gram[(start // settings.block) % 2]
         gram_matrix(gram, block_x, settings, thread, n_threads)
         if settings.fused:
-            next_fused_block(parameters, workspace, block_x, settings, first, last, thread, shrink)
+            next_fused_block(workspace, block_x, settings, first, last, thread, shrink)
         else:
             for tile in range(first, last):
                 open_block(workspace.coefficients[tile], parameters, block_x, settings, tile)
@@ -127,13 +133,16 @@ def train(parameters, losses, workspace, x, y, step_sizes, settings, thread, n_t
             for tile in range(first, last):
                 close_block(parameters, workspace.coefficients[tile], block_x, settings, tile, shrink)
     if settings.fused:
-        next_fused_block(parameters, workspace, x[:0], settings, first, last, thread, shrink)
+        next_fused_block(workspace, x[:0], settings, first, last, thread, shrink)
         transpose_back(parameters, workspace, settings, first, last)
+    for tile in range(first, last):
+        for c in range(parameters.outer.shape[0]):
+            copy(parameters.outer[c, tile * settings.tile :], workspace.outer[tile, c])
     if thread == 0:
-        _copy(parameters.outer_bias, workspace.output_bias[0])
+        copy(parameters.outer_bias, workspace.output_bias[0])
 
 
-@jit
+@jit_inline
 def _train_block(
     parameters, losses, workspace, y, step_sizes, settings, gram, start, steps, first, last, thread, n_threads
 ):
@@ -155,43 +164,51 @@ def _train_block(
         if settings.train_outer_bias:
             _update_output_bias(workspace, rate, thread)
         for tile in range(first, last):
-            _backward(workspace, parameters, settings, tile, step, rate, decay, shrink, thread)
+            _backward(workspace, settings, tile, step, rate, decay, shrink, thread)
             if moves_inner:
-                _correct_ahead(workspace.coefficients[tile], gram, parameters, settings, tile, step + 1, steps)
+                _correct_ahead(workspace.coefficients[tile], gram, settings, step + 1, steps)
     return shrink
 
 
-@jit
+@jit_inline
 def _forward(workspace, gram, parameters, settings, tile, step, shrink):
     """Features, slopes and the tile's share of the outputs for the samples of ``step``."""
-    low = tile * settings.tile
-    width = min(settings.tile, parameters.inner.shape[0] - low)
     batch = settings.batch_size
     for b in range(batch):
-        z = workspace.coefficients[tile, step * batch + b, :width]
+        z = workspace.coefficients[tile, step * batch + b]
         if settings.train_inner or settings.train_inner_bias:
             _correct_within_panel(z, workspace.coefficients[tile], gram, settings, step, b)
         if settings.weight_decay != 0:
-            _scale(z, shrink)
-        features = workspace.features[tile, b, :width]
-        activate_with_slope(features, workspace.slopes[tile, b, :width], settings.activation, z)
-        for c in range(parameters.outer.shape[0]):
-            workspace.partial[step % 2, tile, b, c] = _dot(parameters.outer[c, low : low + width], features)
+            scale(z, shrink)
+        features = workspace.features[tile, b]
+        activate_with_slope(features, workspace.slopes[tile, b], settings.activation, z)
+        features[parameters.inner.shape[0] - tile * settings.tile :] = features.dtype.type(0)
+        for c in range(workspace.outer.shape[1]):
+            workspace.partial[step % 2, tile, b, c] = dot(workspace.outer[tile, c], features)
 
 
-@jit
+@jit_inline
 def _correct_within_panel(z, coefficients, gram, settings, step, b):
-    """Add to ``z`` what the earlier steps of its panel did to the weights."""
+    """Add to ``z`` what the earlier steps of its panel did to the weights, up to three samples in one pass."""
     batch = settings.batch_size
-    row = step * batch + b
-    for earlier in range(step // settings.panel * settings.panel * batch, step * batch):
-        weight = gram[row, earlier]
-        for i in range(z.size):
-            z[i] += weight * coefficients[earlier, i]
+    row, n = gram[step * batch + b], z.size
+    end = step * batch
+    for k in range(step // settings.panel * settings.panel * batch, end, 3):
+        c0, g0 = coefficients[k], row[k]
+        if k + 1 == end:
+            add_multiple(z, c0, g0)
+        elif k + 2 == end:
+            c1, g1 = coefficients[k + 1], row[k + 1]
+            for i in range(n):
+                z[i] += g0 * c0[i] + g1 * c1[i]
+        else:
+            c1, c2, g1, g2 = coefficients[k + 1], coefficients[k + 2], row[k + 1], row[k + 2]
+            for i in range(n):
+                z[i] += g0 * c0[i] + g1 * c1[i] + g2 * c2[i]
 
 
-@jit
-def _correct_ahead(coefficients, gram, parameters, settings, tile, done, steps):
+@jit_inline
+def _correct_ahead(coefficients, gram, settings, done, steps):
     """At the end of a panel, add the effect of past panels to coming ones.
 
     After p panels the last q of them are applied to the next q, q the largest power of two dividing p: every ordered
@@ -203,13 +220,19 @@ def _correct_ahead(coefficients, gram, parameters, settings, tile, done, steps):
     span = (panels & -panels) * settings.panel
     batch = settings.batch_size
     past, now, end = (done - span) * batch, done * batch, min(done + span, steps) * batch
-    width = min(settings.tile, parameters.inner.shape[0] - tile * settings.tile)
     add_product(
-        coefficients[now:end], gram[now:end, past:], coefficients[past:now], False, False, end - now, width, now - past
+        coefficients[now:end],
+        gram[now:end, past:],
+        coefficients[past:now],
+        False,
+        False,
+        end - now,
+        settings.tile,
+        now - past,
     )
 
 
-@jit
+@jit_inline
 def _error_signal(workspace, y, settings, thread, step):
     """Write minus the loss's derivative by the outputs for the samples of ``step``; return their mean loss."""
     signal, partial, bias = workspace.signal[thread], workspace.partial[step % 2], workspace.output_bias[thread]
@@ -226,7 +249,7 @@ def _error_signal(workspace, y, settings, thread, step):
     return loss / settings.batch_size
 
 
-@jit
+@jit_inline
 def _update_output_bias(workspace, rate, thread):
     signal, bias = workspace.signal[thread], workspace.output_bias[thread]
     for b in range(signal.shape[0]):
@@ -234,59 +257,43 @@ def _update_output_bias(workspace, rate, thread):
             bias[c] += rate * signal[b, c]
 
 
-@jit
-def _backward(workspace, parameters, settings, tile, step, rate, decay, shrink, thread):
+@jit_inline
+def _backward(workspace, settings, tile, step, rate, decay, shrink, thread):
     """Turn the step's pre-activations into update coefficients, divided by R, and move the output weights."""
-    low = tile * settings.tile
-    width = min(settings.tile, parameters.inner.shape[0] - low)
     batch = settings.batch_size
     signal = workspace.signal[thread]
     coefficients = workspace.coefficients[tile, step * batch : (step + 1) * batch]
     features, slopes = workspace.features[tile], workspace.slopes[tile]
-    for c in range(parameters.outer.shape[0]):
-        weights = parameters.outer[c, low : low + width]
-        for b in range(batch):
-            _pull_back(coefficients[b], weights, rate / shrink * signal[b, c], c == 0)
+    for c in range(workspace.outer.shape[1]):
+        weights = workspace.outer[tile, c]
+        for b in range(1 if settings.train_outer else 0, batch):
+            _pull_back(coefficients[b], slopes[b], weights, rate / shrink * signal[b, c], c == 0)
         if settings.train_outer:
-            if settings.weight_decay != 0:
-                _scale(weights, decay)
-            for b in range(batch):
-                _add_multiple(weights, features[b], rate * signal[b, c])
-    for b in range(batch):
-        for i in range(width):
-            coefficients[b, i] *= slopes[b, i]
+            pull, push = rate / shrink * signal[0, c], rate * signal[0, c]
+            _pull_back_and_move(coefficients[0], slopes[0], weights, features[0], pull, push, decay, c == 0)
+            for b in range(1, batch):
+                add_multiple(weights, features[b], rate * signal[b, c])
 
 
-@jit
-def _pull_back(coefficient, weights, signal, first):
+@jit_inline
+def _pull_back(coefficient, slope, weights, pull, first):
+    """Add ``pull`` times the output weights times the slopes to the coefficients, or write it at first."""
     if first:
         for i in range(weights.size):
-            coefficient[i] = signal * weights[i]
+            coefficient[i] = pull * weights[i] * slope[i]
     else:
-        _add_multiple(coefficient, weights, signal)
+        for i in range(weights.size):
+            coefficient[i] += pull * weights[i] * slope[i]
 
 
-@jit
-def _add_multiple(target, source, multiple):
-    for i in range(min(target.size, source.size)):
-        target[i] += multiple * source[i]
-
-
-@jit_sum
-def _dot(a, b):
-    total = a.dtype.type(0)
-    for i in range(a.size):
-        total += a[i] * b[i]
-    return total
-
-
-@jit
-def _copy(target, source):
-    for i in range(target.size):
-        target[i] = source[i]
-
-
-@jit
-def _scale(values, factor):
-    for i in range(values.size):
-        values[i] *= factor
+@jit_inline
+def _pull_back_and_move(coefficient, slope, weights, features, pull, push, keep, first):
+    """Pull back through the output weights and move them, each loaded once."""
+    if first:
+        for i in range(weights.size):
+            coefficient[i] = pull * weights[i] * slope[i]
+            weights[i] = keep * weights[i] + push * features[i]
+    else:
+        for i in range(weights.size):
+            coefficient[i] += pull * weights[i] * slope[i]
+            weights[i] = keep * weights[i] + push * features[i]

@@ -7,10 +7,21 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from meanfield.model.network import Network
 
-__all__ = ["Counts", "Entry", "by_layer", "checked_entries", "hidden_widths"]
+__all__ = [
+    "Counts",
+    "Entry",
+    "by_layer",
+    "checked_entries",
+    "checked_sizes",
+    "draw_kept",
+    "fewest_kept",
+    "hidden_widths",
+    "only_last_dropped",
+]
 
 Counts = tuple[int, ...]
 Entry = int | Counts
@@ -32,15 +43,43 @@ def checked_entries(network: Network, n_kept: Any) -> list[Entry]:
     return entries
 
 
+def checked_sizes(network: Network, n_kept: Any) -> list[int]:
+    """Return the entries of ``n_kept`` for the only hidden layer of a network.
+
+    Raises
+    ------
+    TypeError, ValueError : as `checked_entries`; ValueError for several hidden layers
+    """
+    if network.n_hidden > 1:
+        raise ValueError(f"n_kept is of one hidden layer here, got {network.n_hidden} layers: use dropout_curve there")
+    return [by_layer(network, entry)[0] for entry in checked_entries(network, n_kept)]
+
+
 def by_layer(network: Network, entry: Entry) -> Counts:
     """Return the number of kept neurons of each hidden layer."""
     return entry if isinstance(entry, tuple) else (entry,) * network.n_hidden
+
+
+def fewest_kept(network: Network, entry: Entry) -> int:
+    """Return A_min, the least number of kept neurons of a hidden layer."""
+    return min(by_layer(network, entry))
+
+
+def only_last_dropped(network: Network, entry: Entry) -> bool:
+    """Whether all hidden layers below the last one are kept whole."""
+    return by_layer(network, entry)[:-1] == network.widths[1:-2]
 
 
 def hidden_widths(network: Network) -> Entry:
     """Return the number of neurons N, or the tuple of widths of several hidden layers."""
     hidden = network.widths[1:-1]
     return hidden if len(hidden) > 1 else hidden[0]
+
+
+def draw_kept(network: Network, entry: Entry, rng: np.random.Generator) -> list[NDArray[np.intp]]:
+    """Return a uniformly random set of ``entry`` neurons for each hidden layer, in increasing order."""
+    counts = zip(network.widths[1:-1], by_layer(network, entry), strict=True)
+    return [np.sort(rng.choice(n_neurons, m, replace=False)) for n_neurons, m in counts]
 
 
 def _checked_entry(network: Network, entry: Any) -> Entry:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from meanfield.checks import check_choice
 from meanfield.kernels.blas import single_threaded_blas
-from meanfield.landscape.counts import by_layer, checked_entries
+from meanfield.landscape.counts import checked_sizes
 from meanfield.landscape.dropout import MAX_UNASKED_WIDTH
 from meanfield.landscape.dropout_moments import (
     STRIP,
@@ -138,7 +138,7 @@ def dropout_bounds(
     meanfield.theory.bounds.limit_bounds : the limit of infinitely many neurons.
     """
     check_fit(network, law)
-    sizes, names = _checked_sizes(network, n_kept), _checked_names(network, bounds)
+    sizes, names = checked_sizes(network, n_kept), _checked_names(network, bounds)
     row_delta = check_delta(delta) / (len(set(sizes)) if simultaneous else 1)
     measured = _measure(network, evaluation_on(law, "square", n_samples, rng), pairs)
     common = _common(measured, np.array(sizes), row_delta)
@@ -247,12 +247,6 @@ def _obstacle(network: Network) -> str | None:
     if _supremum(network.activation) < math.inf:
         return None
     return f"{network.activation} is unbounded, so that no F >= |f_i(x)| holds for every x"
-
-
-def _checked_sizes(network: Network, n_kept: Any) -> list[int]:
-    if network.n_hidden > 1:
-        raise ValueError(f"the bounds are for one hidden layer, got {network.n_hidden}: use dropout_curve there")
-    return [by_layer(network, entry)[0] for entry in checked_entries(network, n_kept)]
 
 
 def _checked_names(network: Network, bounds: Sequence[str] | None) -> list[str]:

@@ -1,7 +1,8 @@
-"""The few numbers of a two-layer network that decide what dropping neurons does to its square loss.
+"""The few numbers that decide what dropping neurons of the last hidden layer does to the square loss.
 
-With f_i(x) = a_i sigma(<w_i, x> + b_i), scaled so that y_hat = mean_i f_i + bias in both scalings, the
-residual r = y - y_hat and phi_i = f_i - mean_j f_j, keeping a set A of m of the N neurons changes the loss by
+With f_i(x) = a_i h_i(x), h_i the layer's N features and a_i the output weights, scaled so that y_hat = mean_i f_i +
+bias in both scalings, the residual r = y - y_hat and phi_i = f_i - mean_j f_j, keeping a set A of m of the N neurons,
+and the layers below whole, changes the loss by
 
     L_A - L = -(2/m) sum_{i in A} gamma_i + (1/m^2) sum_{i,j in A} M_ij,
     gamma_i = E[r . phi_i],      M_ij = E[phi_i . phi_j],      sum_i gamma_i = 0,      sum_j M_ij = 0.
@@ -106,7 +107,7 @@ class _ChunkSums(NamedTuple):
 
 
 def neuron_moments(network: Network, x: Array, y: Array) -> NeuronMoments:
-    """Return the moments of a network with one hidden layer on x (n, d), y (n, C): one pass, O(N n (d + C)).
+    """Return the moments of the last hidden layer on x (n, d), y (n, C) from one pass over the samples.
 
     Memory is that of a forward pass, one chunk of samples a thread.
     """
@@ -187,7 +188,7 @@ def std_over_subsets(moments: NeuronMoments, strength: float, n_kept: int) -> fl
 
 def scaled_readout(network: Network) -> _Readout:
     """Return the output weights in the convention of the moments."""
-    weights = network.weights[1].astype(np.float64) * (network.widths[1] * network.factor(1))
+    weights = network.weights[-1].astype(np.float64) * (network.widths[-2] * network.factor(network.n_hidden))
     return _Readout(weights, weights - weights.mean(axis=1, keepdims=True))
 
 
@@ -196,7 +197,7 @@ def _centring_pays(network: Network, readout: _Readout, x: Array) -> bool:
 
     They are where all features share a large part; they are not where a neuron with a large output weight is dead.
     """
-    features = network.features(x[:TRIAL_SAMPLES], 1).astype(np.float64)
+    features = network.features(x[:TRIAL_SAMPLES], network.n_hidden).astype(np.float64)
     level = features.mean(axis=1, keepdims=True)
     norms, spread = (readout.weights**2).sum(axis=0), (readout.deviations**2).sum()
     centred = ((features - level) ** 2 @ norms).sum() + (level**2).sum() * spread
@@ -204,7 +205,7 @@ def _centring_pays(network: Network, readout: _Readout, x: Array) -> bool:
 
 
 def _chunk_sums(network: Network, readout: _Readout, x: Array, y: Array, centred: bool, rows: slice) -> _ChunkSums:
-    features = network.features(x[rows], 1)
+    features = network.features(x[rows], network.n_hidden)
     residual = y[rows] - network.readout(features).astype(np.float64)
     level = features.mean(axis=1) if centred else np.zeros(len(features), features.dtype)
     features -= level[:, np.newaxis]
@@ -274,11 +275,12 @@ def strip_entries(network: Network, x: Array, level: Array, left: Array, right: 
 
 def _feature_gram(network: Network, x: Array, level: Array, start: int) -> Array:
     """Return E[h'_i h'_j] for `STRIP` rows i and all columns j from neuron ``start`` on."""
-    neurons = network.keep([np.arange(start, network.widths[1])])
-    height = min(STRIP, neurons.widths[1])
-    gram = np.zeros((height, neurons.widths[1]))
+    below = [np.arange(n) for n in network.widths[1:-2]]
+    neurons = network.keep([*below, np.arange(start, network.widths[-2])])
+    height = min(STRIP, neurons.widths[-2])
+    gram = np.zeros((height, neurons.widths[-2]))
     for rows in row_chunks(len(x)):
-        features = neurons.features(x[rows], 1)
+        features = neurons.features(x[rows], neurons.n_hidden)
         features -= level[rows, np.newaxis]
         gram += features[:, :height].T @ features
     gram /= len(x)
@@ -287,7 +289,7 @@ def _feature_gram(network: Network, x: Array, level: Array, start: int) -> Array
 
 def _gram_rows(network: Network, x: Array, level: Array, neurons: NDArray[np.intp], rows: slice) -> Array:
     """Return the sum of h'_i h'_j over one chunk of samples for some i and all j."""
-    features = network.features(x[rows], 1)
+    features = network.features(x[rows], network.n_hidden)
     features -= level[rows, np.newaxis]
     return features[:, neurons].T @ features
 

@@ -14,7 +14,7 @@ from meanfield.model.losses import per_sample_loss
 from meanfield.model.network import Network
 from meanfield.model.risk import Estimate
 
-__all__ = ["Evaluation", "evaluation_on"]
+__all__ = ["Evaluation", "Spread", "evaluation_on"]
 
 Array = NDArray[np.floating[Any]]
 
@@ -38,6 +38,21 @@ class Evaluation(NamedTuple):
     def variance_of_mean(self, values: Array) -> float:
         """Return the squared standard error of the mean of ``values`` (n,); 0 for a whole population."""
         return 0.0 if self.method == "exact" else float(values.var(ddof=1)) / len(values)
+
+
+class Spread:
+    """Mean and sum of squared deviations over samples, part by part (Chan, Golub & LeVeque 1983)."""
+
+    def __init__(self) -> None:
+        self.count, self.mean, self.squares = 0, np.zeros(()), np.zeros(())
+
+    def add(self, values: Array) -> None:
+        """Add ``values`` (S, s) of s samples."""
+        part, size = values.mean(axis=1), values.shape[1]
+        gap, total = part - self.mean, self.count + size
+        deviations = values - part[:, np.newaxis]
+        self.squares = self.squares + (deviations**2).sum(axis=1) + gap**2 * (self.count * size / total)
+        self.mean, self.count = self.mean + gap * (size / total), total
 
 
 def evaluation_on(law: Law, loss: str, n_samples: int, rng: np.random.Generator | int | None) -> Evaluation:

@@ -4,9 +4,9 @@ With f_i scaled so that y_hat = mean_i f_i + bias, keeping the m neurons of A gi
 
     y_hat_A(x) = (1/m) sum_{i in A} f_i(x) + bias.
 
-The sums over A_1, A_2, .. are the cumulative sums of those over the neurons that join at each size: O(N n) for all
-sizes of a chain together, any loss. Memory is that of a forward pass, one chunk of samples a thread, and the sums
-over a tile of samples: N n numbers are never held.
+The neurons are those of the last hidden layer, all below it whole. The sums over A_1, A_2, .. are the cumulative sums
+of those over the neurons that join at each size: O(N n) for all sizes of a chain together, any loss. Memory is that of
+a forward pass, one chunk of samples a thread, and the sums over a tile of samples: N n numbers are never held.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from meanfield.kernels.blas import single_threaded_blas
 from meanfield.kernels.nested import TILE, joining_sums
 from meanfield.landscape.dropout_moments import in_order
-from meanfield.landscape.evaluation import Evaluation
+from meanfield.landscape.evaluation import Evaluation, Spread
 from meanfield.model.losses import per_sample_loss
 from meanfield.model.network import Network, row_chunks
 
@@ -52,7 +52,7 @@ class _ChunkChanges(NamedTuple):
 def nested_changes(
     network: Network, evaluation: Evaluation, sizes: NDArray[np.intp], joins: NDArray[np.uint32]
 ) -> NestedChanges:
-    """Return what keeping the sets of P chains does to the loss of a network with one hidden layer.
+    """Return what keeping the sets of P chains does to the loss, sets of the last hidden layer.
 
     Keeping all neurons changes nothing, exactly.
 
@@ -62,7 +62,7 @@ def nested_changes(
     joins : (P, N), in C order: neuron i is in the sets from size number joins[p, i] on; S means in none
     """
     work = partial(_chunk_changes, network, evaluation, sizes, joins)
-    total, spread, risk = np.zeros((len(joins), sizes.size)), _Spread(), 0.0
+    total, spread, risk = np.zeros((len(joins), sizes.size)), Spread(), 0.0
     n_samples = len(evaluation.x)
     with single_threaded_blas():
         for chunk in in_order(work, row_chunks(n_samples)):
@@ -74,33 +74,18 @@ def nested_changes(
     return NestedChanges(total / n_samples, variance, risk / n_samples)
 
 
-class _Spread:
-    """Mean and sum of squared deviations over samples, part by part (Chan, Golub & LeVeque 1983)."""
-
-    def __init__(self) -> None:
-        self.count, self.mean, self.squares = 0, np.zeros(()), np.zeros(())
-
-    def add(self, values: Array) -> None:
-        """Add ``values`` (S, s) of s samples."""
-        part, size = values.mean(axis=1), values.shape[1]
-        gap, total = part - self.mean, self.count + size
-        deviations = values - part[:, np.newaxis]
-        self.squares = self.squares + (deviations**2).sum(axis=1) + gap**2 * (self.count * size / total)
-        self.mean, self.count = self.mean + gap * (size / total), total
-
-
 def _chunk_changes(
     network: Network, evaluation: Evaluation, sizes: NDArray[np.intp], joins: NDArray[np.uint32], rows: slice
 ) -> _ChunkChanges:
     x, y, loss = evaluation.x[rows], evaluation.y[rows], evaluation.loss
-    features = network.features(x, 1)
+    features = network.features(x, network.n_hidden)
     whole = per_sample_loss(loss, y, network.readout(features))
     total, by_sample = np.zeros((len(joins), sizes.size)), np.zeros((sizes.size, len(x)))
     for tile in _slices(len(x), TILE):
         for chains, outputs in _kept_outputs(network, features[tile], sizes, joins):
             change = _losses(loss, y[tile], outputs) - whole[tile]
             # In another order the neurons would add up to other bits.
-            change[:, sizes == network.widths[1]] = 0.0
+            change[:, sizes == network.widths[-2]] = 0.0
             total[chains] += change.sum(axis=2)
             by_sample[:, tile] += change.sum(axis=0) / len(joins)
     return _ChunkChanges(total, by_sample, whole)
@@ -113,8 +98,8 @@ def _kept_outputs(
     n_samples, n_neurons = features.shape
     padded = np.zeros((n_neurons, TILE), features.dtype)
     padded[:, :n_samples] = features.T
-    weights = network.weights[1] * network.dtype.type(n_neurons * network.factor(1))
-    bias = 0.0 if network.biases is None else network.biases[1].astype(np.float64)
+    weights = network.weights[-1] * network.dtype.type(n_neurons * network.factor(network.n_hidden))
+    bias = 0.0 if network.biases is None else network.biases[-1].astype(np.float64)
     for chains in _slices(len(joins), _chains_at_once(sizes.size * len(weights))):
         sums = np.empty((chains.stop - chains.start, sizes.size, len(weights), TILE), features.dtype)
         joining_sums(sums, padded, weights, joins[chains])

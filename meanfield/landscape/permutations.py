@@ -1,15 +1,9 @@
-"""The distribution of L_A - L over random sets A, for any loss: from random orders of the neurons.
-
-The first m neurons of a uniformly random order are a uniformly random set of m. For one hidden layer one order
-gives a set of every size at the price of one walk over the neurons (`meanfield.landscape.nested`): all sizes of one
-order are dependent, different orders are not, so at each m the orders are the units. Deeper networks have subsets
-drawn for each entry instead.
-"""
+"""The distribution of L_A - L over random sets A, for any loss: quantiles, with intervals free of assumptions."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,32 +11,17 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import bdtr
 
 from meanfield.checks import check_integer, check_rng
-from meanfield.kernels.blas import single_threaded_blas
-from meanfield.landscape.counts import Entry, by_layer, checked_entries, hidden_widths
-from meanfield.landscape.evaluation import Evaluation, evaluation_on
-from meanfield.landscape.nested import nested_changes
+from meanfield.landscape.counts import Entry, checked_entries, fewest_kept, hidden_widths
+from meanfield.landscape.evaluation import evaluation_on
+from meanfield.landscape.orders import DrawnChanges, drawn_changes
 from meanfield.model.laws import Law
 from meanfield.model.losses import check_loss
 from meanfield.model.network import Network
 from meanfield.model.risk import check_fit
 
-__all__ = ["DrawnChanges", "drawn_changes", "dropout_quantiles", "quantile_intervals", "random_joins"]
+__all__ = ["dropout_quantiles", "quantile_intervals", "quantile_table"]
 
 Array = NDArray[np.floating[Any]]
-
-
-class DrawnChanges(NamedTuple):
-    """L_A - L of P random sets for each of M entries of n_kept."""
-
-    changes: Array  # (P, M): means over the samples; rows are independent, entries of a row need not be
-    sampling_variance: Array  # (M,): of the mean over rows, from the samples; 0 for a whole population
-    method: str  # "permutations" or "subsets"
-    risk: float  # L
-
-    @property
-    def standard_error(self) -> Array:
-        """Standard error of the mean over rows, (M,): rows crossed with samples, the two variances add up."""
-        return np.sqrt(self.changes.var(axis=0, ddof=1) / len(self.changes) + self.sampling_variance)
 
 
 def dropout_quantiles(
@@ -65,12 +44,14 @@ def dropout_quantiles(
         P( X_(l) <= quantile <= X_(u) ) >= P( l <= B <= u - 1 ) >= level,
 
     whatever the distribution, ties included; each end fails with probability at most (1 - level)/2, one quantile
-    and one entry at a time. One hidden layer takes P random orders of the neurons, O(N n) each for all entries.
+    and one entry at a time. The P sets of an entry are the first neurons of P random orders of each layer's neurons,
+    the same orders for all entries.
 
     Parameters
     ----------
     law : rows of an `Empirical` are the population; of any other law ``n_samples`` fresh samples are drawn
-    n_kept : integers in 1..n_neurons, the same in every hidden layer; or tuples of them, one a hidden layer
+    n_kept : integers in 1..n_neurons, the same in every hidden layer; or tuples of them, one a hidden layer, where
+        n_l keeps all of layer l
     loss : see `meanfield.model.losses`
     quantiles : q, between 0 and 1
     n_permutations : P, at least 2; 72 are needed for both ends at q = 0.05 and level 0.95
@@ -86,9 +67,10 @@ def dropout_quantiles(
     - magnitude, magnitude_low, magnitude_high : the same of |L_A - L|
     - mean_change, std_change, standard_error : mean and standard deviation of L_A - L; standard error of the mean,
       from the sets and the samples
-    - method : "permutations", or "subsets" for several hidden layers
+    - method : "permutations"
     - n_neurons : N, or the tuple of widths of several hidden layers
     - risk : L on the same samples
+    - a_min : the least number of neurons kept in a hidden layer
 
     Ends are infinite where P is too small to have one. On fresh samples the distribution is that of the loss on
     these samples, and so are quantiles, intervals and std_change. Keeping all neurons changes nothing, exactly.
@@ -115,32 +97,7 @@ def dropout_quantiles(
     entries = checked_entries(network, n_kept)
     generator = check_rng(rng, "dropout_quantiles")
     drawn = drawn_changes(network, evaluation_on(law, loss, n_samples, generator), entries, n_permutations, generator)
-    return _quantile_table(network, entries, drawn, levels, level)
-
-
-def drawn_changes(
-    network: Network, evaluation: Evaluation, entries: Sequence[Entry], n_draws: int, rng: np.random.Generator
-) -> DrawnChanges:
-    """Return L_A - L for ``n_draws`` uniformly random sets of each entry's size."""
-    if network.n_hidden > 1:
-        return _from_subsets(network, evaluation, entries, n_draws, rng)
-    sizes, columns = np.unique([by_layer(network, entry)[0] for entry in entries], return_inverse=True)
-    nested = nested_changes(network, evaluation, sizes, random_joins(network.widths[1], sizes, n_draws, rng))
-    return DrawnChanges(nested.changes[:, columns], nested.sampling_variance[columns], "permutations", nested.risk)
-
-
-def random_joins(
-    n_neurons: int, sizes: NDArray[np.intp], n_orders: int, rng: np.random.Generator
-) -> NDArray[np.uint32]:
-    """Return for each of ``n_orders`` random orders the number of the first of ``sizes`` that holds neuron i.
-
-    Shape (n_orders, n_neurons), for `nested_changes`; order k is the same however many are drawn.
-    """
-    size_of_rank = np.searchsorted(sizes, np.arange(n_neurons), side="right").astype(np.uint32)
-    joins = np.empty((n_orders, n_neurons), np.uint32)
-    for order in joins:
-        order[:] = size_of_rank[rng.permutation(n_neurons)]
-    return joins
+    return quantile_table(network, entries, drawn, levels, level)
 
 
 def quantile_intervals(values: ArrayLike, quantiles: ArrayLike, level: float) -> NDArray[np.float64]:
@@ -160,36 +117,10 @@ def quantile_intervals(values: ArrayLike, quantiles: ArrayLike, level: float) ->
     return np.stack([estimate, padded[low], padded[high + 1]])
 
 
-def _from_subsets(
-    network: Network, evaluation: Evaluation, entries: Sequence[Entry], n_draws: int, rng: np.random.Generator
-) -> DrawnChanges:
-    # Pinned once: each small forward pass would do it anew.
-    with single_threaded_blas():
-        losses = evaluation.losses(network)
-        columns = [_column(network, evaluation, losses, entry, n_draws, rng) for entry in entries]
-    changes, variances = zip(*columns, strict=True)
-    return DrawnChanges(np.column_stack(changes), np.array(variances), "subsets", float(losses.mean()))
-
-
-def _column(
-    network: Network, evaluation: Evaluation, losses: Array, entry: Entry, n_draws: int, rng: np.random.Generator
-) -> tuple[Array, float]:
-    """Return the changes (n_draws,) of drawn subsets and the variance of their mean that is due to the samples."""
-    hidden, counts = network.widths[1:-1], by_layer(network, entry)
-    by_subset, by_sample = np.zeros(n_draws), np.zeros(losses.size)
-    if counts == hidden:
-        return by_subset, 0.0
-    for k in range(n_draws):
-        kept = [np.sort(rng.choice(n, m, replace=False)) for n, m in zip(hidden, counts, strict=True)]
-        change = evaluation.losses(network.keep(kept)) - losses
-        by_subset[k] = change.mean()
-        by_sample += change / n_draws
-    return by_subset, evaluation.variance_of_mean(by_sample)
-
-
-def _quantile_table(
-    network: Network, entries: list[Entry], drawn: DrawnChanges, quantiles: list[float], level: float
+def quantile_table(
+    network: Network, entries: Sequence[Entry], drawn: DrawnChanges, quantiles: Sequence[float], level: float
 ) -> pd.DataFrame:
+    """Return the table of `dropout_quantiles` from the drawn changes of its entries."""
     columns = zip(entries, drawn.changes.T, drawn.changes.std(axis=0, ddof=1), drawn.standard_error, strict=True)
     blocks = [
         pd.DataFrame(
@@ -201,9 +132,10 @@ def _quantile_table(
                 "mean_change": values.mean(),
                 "std_change": std,
                 "standard_error": error,
-                "method": drawn.method,
+                "method": "permutations",
                 "n_neurons": [hidden_widths(network)] * len(quantiles),
                 "risk": drawn.risk,
+                "a_min": fewest_kept(network, entry),
             }
         )
         for entry, values, std, error in columns

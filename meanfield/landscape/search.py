@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from meanfield.checks import check_choice, check_rng
 from meanfield.landscape.evaluation import Evaluation
 from meanfield.landscape.nested import nested_changes
-from meanfield.landscape.permutations import random_joins
+from meanfield.landscape.orders import random_joins
 from meanfield.landscape.quadratic import (
     QuadraticForm,
     exchange_neurons,

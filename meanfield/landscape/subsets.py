@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from meanfield.checks import check_integer, check_positive, check_rng
-from meanfield.landscape.counts import by_layer, checked_entries
+from meanfield.landscape.counts import checked_sizes
 from meanfield.landscape.evaluation import Evaluation, evaluation_on
 from meanfield.landscape.search import SUBSET_METHODS, Search
 from meanfield.model.laws import Law
@@ -191,14 +191,12 @@ def _prepared(
     """Return the sizes in the order asked for, the search, and the samples that measure what it finds."""
     check_fit(network, law)
     check_loss(loss)
-    if network.n_hidden > 1:
-        raise ValueError(f"sets are chosen in one hidden layer, got {network.n_hidden}: use dropout_curve there")
+    sizes = checked_sizes(network, n_kept)
     if not methods:
         raise ValueError(f"methods must name at least one of {', '.join(SUBSET_METHODS)}, got none")
     for name in ("n_subsets", "max_sweeps"):
         check_integer(name, limits[name], least=1)
     check_positive("max_bytes", limits["max_bytes"])
-    sizes = [by_layer(network, entry)[0] for entry in checked_entries(network, n_kept)]
     generator = None if rng is None else check_rng(rng, "a search for kept neurons")
     choosing, measuring = (evaluation_on(law, loss, n_samples, generator) for _ in range(2))
     search = Search(network, choosing, np.unique(sizes), **limits, rng=generator)

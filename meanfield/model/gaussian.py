@@ -20,16 +20,18 @@ Mei, Montanari & Nguyen 2018 (piecewise linear neurons).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import erf, ndtr, owens_t
+from scipy.special import erf, ndtr
 
+from meanfield.kernels import gaussian as kernels
 from meanfield.kernels.blas import single_threaded_blas
 from meanfield.model.activations import Activation, piecewise_linear_form
 from meanfield.model.network import Network
+from meanfield.model.orthants import conditional, density, hinge_overlap, nonzero, orthant, standardised
 
 __all__ = [
     "GaussianNeurons",
@@ -45,14 +47,9 @@ __all__ = [
 Array = NDArray[np.float64]
 Tile = tuple[slice, slice, Array]
 
-# Neurons on a side of a tile of the pair matrix: a tile and its temporaries stay in a core's cache.
-TILE = 128
-
-# Beyond this many standard deviations density and tail of a Gaussian are exactly 0 or 1 in double precision.
-FAR = 40.0
-
-# Owen's function is wanted at h / h with h -> 0, and at x / 0: these stand for the zeros without underflow.
-NEARLY_ZERO, NO_SPREAD = 1e-100, 1e-150
+# Neurons along the sides of a tile of the pair matrix: a tile and its temporaries stay in a core's cache, and of the
+# square tiles on the diagonal, half of which is not needed, there is little.
+ROWS, COLUMNS = 64, 512
 
 
 class GaussianNeurons(NamedTuple):
@@ -153,24 +150,48 @@ def overlap_tiles(first: GaussianNeurons, second: GaussianNeurons | None = None)
     """Yield (rows, columns, tile), tile = E[sigma(u_rows) sigma'(v_columns)], for all pairs of neurons.
 
     Without ``second`` the pairs are those of ``first`` with itself, and of the symmetric matrix only tiles on
-    and above the diagonal come. Memory is a few tiles of `TILE` x `TILE`.
+    and above the diagonal come, those on it square. Memory is a few tiles of `ROWS` x `COLUMNS`.
     """
     other = first if second is None else second
-    for rows in _blocks(len(first.weights)):
-        start = rows.start if second is None else 0
-        for columns in _blocks(len(other.weights), start):
+    if _is_centred_erf(first) and _is_centred_erf(other):
+        tile = partial(_arcsine_tile, _scaled_weights(first), _scaled_weights(other))
+    else:
+        tile = partial(_pair_tile, first, other)
+    for rows in _blocks(0, len(first.weights), ROWS):
+        diagonal = [rows] if second is None else []
+        for columns in (*diagonal, *_blocks(rows.stop if diagonal else 0, len(other.weights), COLUMNS)):
             with single_threaded_blas():
-                covariance = first.weights[rows] @ other.weights[columns].T
-            pair = GaussianPair(
-                first.biases[rows, None], other.biases[columns],
-                first.variances[rows, None], other.variances[columns], covariance,
-            )  # fmt: skip
-            yield rows, columns, pair_overlap(first.activation, other.activation, pair)
+                overlap = tile(rows, columns)
+            yield rows, columns, overlap
 
 
-def _blocks(n: int, start: int = 0) -> Iterator[slice]:
-    for low in range(start, n, TILE):
-        yield slice(low, min(low + TILE, n))
+def _is_centred_erf(neurons: GaussianNeurons) -> bool:
+    return neurons.activation == "erf" and not needs_orthants(neurons)
+
+
+def _scaled_weights(neurons: GaussianNeurons) -> Array:
+    """w_i / sqrt(1 + |w_i|^2), whose products are the correlations of the arcsine law."""
+    return neurons.weights / np.sqrt(1 + neurons.variances)[:, np.newaxis]
+
+
+def _arcsine_tile(first: Array, second: Array, rows: slice, columns: slice) -> Array:
+    overlap = first[rows] @ second[columns].T
+    kernels.arcsine_law(overlap.ravel())
+    return overlap
+
+
+def _pair_tile(first: GaussianNeurons, second: GaussianNeurons, rows: slice, columns: slice) -> Array:
+    pair = GaussianPair(
+        first.biases[rows, None], second.biases[columns],
+        first.variances[rows, None], second.variances[columns],
+        first.weights[rows] @ second.weights[columns].T,
+    )  # fmt: skip
+    return pair_overlap(first.activation, second.activation, pair)
+
+
+def _blocks(start: int, stop: int, size: int) -> Iterator[slice]:
+    for low in range(start, stop, size):
+        yield slice(low, min(low + size, stop))
 
 
 def _erf_overlap(pair: GaussianPair) -> Array:
@@ -178,9 +199,11 @@ def _erf_overlap(pair: GaussianPair) -> Array:
     spread_u, spread_v = np.sqrt(1 + pair.variance_u), np.sqrt(1 + pair.variance_v)
     correlation = np.clip(pair.covariance / (spread_u * spread_v), -1, 1)
     if not (pair.mean_u.any() or pair.mean_v.any()):
-        return (2 / np.pi) * np.arcsin(correlation)
-    h, k = _nonzero(-pair.mean_u / spread_u), _nonzero(-pair.mean_v / spread_v)
-    both = _orthant(h, k, *_conditional(h, k, correlation)[:2])
+        overlap = correlation.ravel()
+        kernels.arcsine_law(overlap)
+        return overlap.reshape(correlation.shape)
+    h, k = nonzero(-pair.mean_u / spread_u), nonzero(-pair.mean_v / spread_v)
+    both = orthant(h, k, *conditional(h, k, correlation)[:2])
     return 4 * both - 2 * ndtr(-h) - 2 * ndtr(-k) + 1
 
 
@@ -204,8 +227,8 @@ def _hinges(activation: Activation) -> _Hinges:
 def _hinges_mean(hinges: _Hinges, mean: Array, std: Array) -> Array:
     total = hinges.level + hinges.slope * mean + np.zeros_like(std)
     for bend, knot in zip(hinges.bends, hinges.knots, strict=True):
-        h = _standardised(knot - mean, std)
-        total += bend * (std * _density(h) + (mean - knot) * ndtr(-h))
+        h = standardised(knot - mean, std)
+        total += bend * (std * density(h) + (mean - knot) * ndtr(-h))
     return total
 
 
@@ -213,7 +236,7 @@ def _hinges_slope(hinges: _Hinges, mean: Array, std: Array) -> Array:
     """E[sigma'(u)], which is Cov(u, sigma(u)) / Var(u) by Stein's lemma."""
     total = hinges.slope + np.zeros_like(mean + std)
     for bend, knot in zip(hinges.bends, hinges.knots, strict=True):
-        total += bend * ndtr(-_standardised(knot - mean, std))
+        total += bend * ndtr(-standardised(knot - mean, std))
     return total
 
 
@@ -229,70 +252,5 @@ def _hinges_overlap(first: _Hinges, second: _Hinges, pair: GaussianPair) -> Arra
     for bend_u, knot_u in zip(first.bends, first.knots, strict=True):
         for bend_v, knot_v in zip(second.bends, second.knots, strict=True):
             knots = (knot_u - pair.mean_u, knot_v - pair.mean_v)
-            total += (bend_u * bend_v) * _hinge_overlap(*knots, std_u, std_v, pair.covariance)
+            total += (bend_u * bend_v) * hinge_overlap(*knots, std_u, std_v, pair.covariance)
     return total
-
-
-def _hinge_overlap(knot_u: Array, knot_v: Array, std_u: Array, std_v: Array, covariance: Array) -> Array:
-    """E[(u - knot_u)_+ (v - knot_v)_+] for centred u and v.
-
-    With (X, Y) = (u / std_u, v / std_v) of correlation rho, h and k the knots in these units,
-    s^2 = 1 - rho^2, phi the density and Q the upper tail of a Gaussian,
-
-        E[(X - h)_+ (Y - k)_+] = (rho + h k) P(X > h, Y > k) + s phi(h) phi((k - rho h) / s)
-                                 - k phi(h) Q((k - rho h) / s) - h phi(k) Q((h - rho k) / s).
-    """
-    scale = std_u * std_v
-    rho = np.clip(covariance * _inverse(std_u) * _inverse(std_v), -1, 1)
-    if not (knot_u.any() or knot_v.any()):
-        return scale / (2 * np.pi) * (_spread(rho) + rho * (np.pi / 2 + np.arcsin(rho)))
-    h, k = _nonzero(_standardised(knot_u, std_u)), _nonzero(_standardised(knot_v, std_v))
-    y, x, spread = _conditional(h, k, rho)
-    density_h = _density(h)
-    return (
-        (rho * scale + knot_u * knot_v) * _orthant(h, k, y, x)
-        - (std_u * knot_v * density_h) * ndtr(-y)
-        - (std_v * knot_u * _density(k)) * ndtr(-x)
-        + (scale * density_h) * spread * _density(y)
-    )
-
-
-def _conditional(h: Array, k: Array, rho: Array) -> tuple[Array, Array, Array]:
-    """(k - rho h) / s, (h - rho k) / s and s: k standardised given X = h, h given Y = k.
-
-    Near rho = +-1 these are differences of nearly equal numbers: k -+ h and 1 - |rho| are formed first.
-    """
-    sign, spread = np.copysign(1.0, rho), _spread(rho)
-    short = sign * (1 - np.abs(rho))
-    floor = np.maximum(spread, NO_SPREAD)
-    return ((k - sign * h) + short * h) / floor, ((h - sign * k) + short * k) / floor, spread
-
-
-def _orthant(h: Array, k: Array, y: Array, x: Array) -> Array:
-    """P(X > h, Y > k) by Owen's function T, from the results y and x of `_conditional`; h and k are not 0."""
-    opposite = (h < 0) != (k < 0)
-    return 0.5 * (ndtr(-h) + ndtr(-k) - opposite) - owens_t(h, y / h) - owens_t(k, x / k)
-
-
-def _standardised(knot: Array, std: Array) -> Array:
-    """knot / std within +-`FAR`, and 0 / 0 = 0: a constant u lies on one side of every other knot."""
-    shape = np.broadcast_shapes(np.shape(knot), np.shape(std))
-    with np.errstate(divide="ignore", over="ignore"):
-        return np.divide(knot, std, out=np.zeros(shape), where=np.not_equal(knot, 0)).clip(-FAR, FAR)
-
-
-def _nonzero(h: Array) -> Array:
-    return np.where(np.abs(h) < NEARLY_ZERO, NEARLY_ZERO, h)
-
-
-def _inverse(std: Array) -> Array:
-    """1 / std, and 0 for a constant, which is correlated with nothing."""
-    return np.divide(1.0, std, out=np.zeros(np.shape(std)), where=std > 0)
-
-
-def _spread(rho: Array) -> Array:
-    return np.sqrt((1 - rho) * (1 + rho))
-
-
-def _density(z: Array) -> Array:
-    return np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi)

@@ -1,4 +1,12 @@
-"""Gaussian initial weights, layer by layer."""
+"""Gaussian initial weights, layer by layer.
+
+In mean-field scaling an average over n zero-mean weights is of order 1 / sqrt(n). Without biases the pre-activations of
+all hidden layers but the first then start near 0, and so do the gradients sent back through internal layers: with three
+hidden layers or more each internal layer waits for the others, and the wider they are the less is learnt. Internal
+weights N(1, 0.1^2) start at order 1 (Nguyen 2019). With more than three layers of weights, i.i.d. ones and no biases,
+the weights of one layer still evolve independently of the others' (Nguyen & Pham 2020). `meanfield.movement` measures
+how far each layer has moved.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +19,14 @@ from meanfield.model.activations import Activation
 
 __all__ = ["PerLayer", "draw_weights", "weight_law"]
 
-PerLayer = float | Sequence[float] | None
+PerLayer = float | Sequence[float | None] | None
 MeanAndStd = tuple[float, float]
 
 
 def weight_law(
     widths: Sequence[int], activation: Activation, scaling: str, mean: PerLayer, std: PerLayer
 ) -> list[MeanAndStd]:
-    """Return the mean and standard deviation of each layer's weights; None stands for the defaults.
+    """Return the mean and standard deviation of each layer's weights; None stands for defaults, of all layers or one.
 
     The default mean is 0. The default standard deviations are 1 / sqrt(d) for the first layer and 1 above in
     mean-field scaling, sqrt(g / n_l) with g = 2 for ReLU and 1 otherwise in standard scaling.
@@ -56,9 +64,10 @@ def _default_std(widths: Sequence[int], activation: Activation, scaling: str) ->
 def _per_layer(name: str, value: PerLayer, default: list[float]) -> list[float]:
     if value is None:
         return default
-    values = [float(value)] * len(default) if isinstance(value, float | int) else [float(v) for v in value]
-    if len(values) != len(default):
-        raise ValueError(f"{name} must be one number or one a layer ({len(default)}), got {len(values)}")
+    given = [value] * len(default) if isinstance(value, float | int) else list(value)
+    if len(given) != len(default):
+        raise ValueError(f"{name} must be one number or one a layer ({len(default)}), got {len(given)}")
+    values = [float(usual if one is None else one) for one, usual in zip(given, default, strict=True)]
     if not np.isfinite(values).all() or (name == "std" and min(values) < 0):
         raise ValueError(f"{name} must be finite{' and not negative' if name == 'std' else ''}, got {values}")
     return values

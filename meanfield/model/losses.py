@@ -14,28 +14,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp
 
 from meanfield.checks import check_choice
 from meanfield.kernels import losses as kernels
 
-__all__ = ["LOSSES", "check_loss", "check_targets", "loss_code", "per_sample_loss"]
+__all__ = [
+    "LOSSES",
+    "check_loss",
+    "check_targets",
+    "hold_classes",
+    "loss_code",
+    "losses_and_signals",
+    "per_sample_loss",
+]
 
 Array = NDArray[np.float64]
 Targets = NDArray[np.floating[Any]]
-
-
-def _square(y: Array, y_hat: Array) -> Array:
-    residual = y - y_hat
-    return np.einsum("ij,ij->i", residual, residual)
-
-
-def _logistic(y: Array, y_hat: Array) -> Array:
-    return np.logaddexp(0, -y * y_hat)[:, 0]
-
-
-def _cross_entropy(y: Array, y_hat: Array) -> Array:
-    return logsumexp(y_hat, axis=1) - np.einsum("ij,ij->i", y, y_hat)
 
 
 def _any_target(y: Targets) -> str | None:
@@ -57,17 +51,16 @@ def _not_one_hot(y: Targets) -> str | None:
 
 
 class _Loss(NamedTuple):
-    """A loss's code in the kernels, its value for each sample, and what is wrong with targets (None if nothing)."""
+    """A loss's code in the kernels, and what is wrong with targets (None if nothing)."""
 
     code: int
-    per_sample: Callable[[Array, Array], Array]
     complaint: Callable[[Targets], str | None]
 
 
 _LOSSES = {
-    "square": _Loss(kernels.SQUARE, _square, _any_target),
-    "logistic": _Loss(kernels.LOGISTIC, _logistic, _not_signs),
-    "cross-entropy": _Loss(kernels.CROSS_ENTROPY, _cross_entropy, _not_one_hot),
+    "square": _Loss(kernels.SQUARE, _any_target),
+    "logistic": _Loss(kernels.LOGISTIC, _not_signs),
+    "cross-entropy": _Loss(kernels.CROSS_ENTROPY, _not_one_hot),
 }
 
 LOSSES: tuple[str, ...] = tuple(_LOSSES)
@@ -85,6 +78,11 @@ def check_targets(loss: str, y: Targets) -> None:
         raise ValueError(f"loss {loss!r} does not suit the targets: {complaint}")
 
 
+def hold_classes(y: Targets) -> bool:
+    """Whether targets y (n, C) name classes: +1 or -1 of one output, or one-hot rows of several."""
+    return _not_signs(y) is None or _not_one_hot(y) is None
+
+
 def loss_code(loss: str) -> int:
     """Return the integer by which the kernels know ``loss``."""
     return _LOSSES[check_loss(loss)].code
@@ -96,8 +94,24 @@ def per_sample_loss(loss: str, y: Targets, y_hat: NDArray[np.floating[Any]]) -> 
     Raises
     ------
     ValueError : an unknown loss, shapes that differ, or targets of the wrong kind
+
+    See Also
+    --------
+    meanfield.kernels.losses.loss_and_signal : the formulas, those of training too.
     """
     if y.shape != y_hat.shape or y.ndim != 2:
         raise ValueError(f"y and y_hat must have the same shape (n, C), got {y.shape} and {y_hat.shape}")
+    return losses_and_signals(loss, y, y_hat.astype(np.float64, order="C"))[0]
+
+
+def losses_and_signals(loss: str, y: Targets, y_hat: Targets) -> tuple[Array, Targets]:
+    """Return l(y, y_hat) of each sample, (n,), and minus dl/dy_hat, (n, C), in the dtype of y_hat (n, C).
+
+    Raises
+    ------
+    ValueError : an unknown loss, or targets of the wrong kind
+    """
     check_targets(loss, y)
-    return _LOSSES[loss].per_sample(y.astype(np.float64), y_hat.astype(np.float64))
+    losses, signals = np.empty(len(y_hat)), y_hat.copy(order="C")
+    kernels.losses_and_signals(losses, signals, y.astype(y_hat.dtype, order="C", copy=False), loss_code(loss))
+    return losses, signals

@@ -127,7 +127,9 @@ def _two_gaussians_moments(network: Network, law: AnisotropicGaussians) -> Featu
     def tiles() -> Iterator[Tile]:
         pairs = zip(overlap_tiles(negative), overlap_tiles(positive), strict=True)
         for (rows, columns, first), (_, _, second) in pairs:
-            yield rows, columns, 0.5 * (first + second)
+            first += second
+            first *= 0.5
+            yield rows, columns, first
 
     return FeatureMoments(
         label_energy=1.0,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import Any, Self
@@ -126,7 +126,18 @@ class Network:
 
     def readout(self, features: Array) -> Array:
         """Return the outputs (n, C) for features (n, n_H) of the last hidden layer."""
-        return self._affine(features, self.n_hidden)
+        return self.affine(features, self.n_hidden)
+
+    def affine(self, h: Array, layer: int) -> Array:
+        """Return f_l W_l h + b_l, shape (n, n_{l+1}), for h (n, n_l) that enters ``layer`` l in 0..H."""
+        with single_threaded_blas():
+            z = h @ self._weights[layer].T
+        factor = self.factor(layer)
+        if factor != 1.0:
+            z *= self.dtype.type(factor)
+        if self._biases is not None:
+            z += self._biases[layer]
+        return z
 
     def keep(self, kept: Sequence[ArrayLike]) -> Network:
         """Return the network of the ``kept`` neurons alone, rescaled to stand for the whole.
@@ -157,7 +168,20 @@ class Network:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write an .npz file: weight_0, bias_0, .., activation, scaling; whole or not at all."""
-        write_npz(path, dict(self._arrays()))
+        write_npz(path, dict(self.arrays()))
+
+    def arrays(self) -> Iterator[tuple[str, NDArray[Any]]]:
+        """Yield names and arrays of what `save` writes: weights, biases, then scaling and activation."""
+        for layer, w in enumerate(self._weights):
+            yield f"weight_{layer}", w
+        for layer, b in enumerate(self._biases or ()):
+            yield f"bias_{layer}", b
+        yield "scaling", np.array(self._scaling)
+        if isinstance(self._activation, PiecewiseLinear):
+            yield "activation_knots", np.array(self._activation.knots)
+            yield "activation_slopes", np.array([self._activation.left_slope, self._activation.right_slope])
+        else:
+            yield "activation", np.array(self._activation)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -165,7 +189,11 @@ class Network:
 
         A piecewise linear activation is stored as the arrays activation_knots (K, 2) and activation_slopes (2,).
         """
-        arrays = read_npz(path)
+        return cls.from_arrays(read_npz(path), repr(str(path)))
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], source: str) -> Self:
+        """Return the network whose `arrays` these are; ``source`` is what errors call them."""
         layers = range(sum(name.startswith("weight_") for name in arrays))
         has_biases = any(name.startswith("bias_") for name in arrays)
         needed = {"weight_0", "scaling", *(f"weight_{i}" for i in layers)}
@@ -173,7 +201,7 @@ class Network:
         needed |= {"activation_slopes"} if "activation_knots" in arrays else {"activation"}
         if missing := needed - set(arrays):
             lacks = ", ".join(sorted(missing))
-            raise ValueError(f"{str(path)!r} is not a saved network: it lacks {lacks}; it holds {sorted(arrays)}")
+            raise ValueError(f"{source} is not a saved network: it lacks {lacks}; it holds {sorted(arrays)}")
         return cls(
             [arrays[f"weight_{i}"] for i in layers],
             [arrays[f"bias_{i}"] for i in layers] if has_biases else None,
@@ -202,9 +230,15 @@ class Network:
         Parameters
         ----------
         widths : (d, n_1, .., n_H, C)
-        mean, std : one number for all layers or one a layer; ``std=0`` makes a layer constant
+        mean, std : one number for all layers, or one a layer with None for its default; ``std=0`` makes a layer
+            constant
         rng : Generator or seed; layer by layer and neuron by neuron, so that the first neurons of a wider two-layer
             network start where those of a narrower one do
+
+        See Also
+        --------
+        meanfield.model.initialisation : why wide networks of several hidden layers need internal weights of another
+            mean than 0 to learn, with two of them ``mean=(None, 1.0, None), std=(None, 0.1, None)``.
         """
         sizes = [check_integer(f"widths[{i}]", n, least=1) for i, n in enumerate(widths)]
         if len(sizes) < 3:
@@ -224,40 +258,18 @@ class Network:
         check_finite("x", inputs)
         return inputs
 
-    def _affine(self, h: Array, layer: int) -> Array:
-        with single_threaded_blas():
-            z = h @ self._weights[layer].T
-        factor = self.factor(layer)
-        if factor != 1.0:
-            z *= self.dtype.type(factor)
-        if self._biases is not None:
-            z += self._biases[layer]
-        return z
-
     def _hidden(self, x: Array, layer: int) -> Array:
         h, code = x, activation_code(self._activation, self.dtype)
         for below in range(layer):
-            z = self._affine(h, below)
+            z = self.affine(h, below)
             h = np.empty(z.shape, z.dtype)
             activate(h.reshape(-1), code, z.reshape(-1))
         return h
 
-    def _arrays(self) -> Iterator[tuple[str, NDArray[Any]]]:
-        for layer, w in enumerate(self._weights):
-            yield f"weight_{layer}", w
-        for layer, b in enumerate(self._biases or ()):
-            yield f"bias_{layer}", b
-        yield "scaling", np.array(self._scaling)
-        if isinstance(self._activation, PiecewiseLinear):
-            yield "activation_knots", np.array(self._activation.knots)
-            yield "activation_slopes", np.array([self._activation.left_slope, self._activation.right_slope])
-        else:
-            yield "activation", np.array(self._activation)
-
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Network):
             return NotImplemented
-        mine, theirs = dict(self._arrays()), dict(other._arrays())
+        mine, theirs = dict(self.arrays()), dict(other.arrays())
         return mine.keys() == theirs.keys() and all(
             mine[name].dtype == theirs[name].dtype and np.array_equal(mine[name], theirs[name]) for name in mine
         )
@@ -336,7 +348,7 @@ def _checked_biases(biases: Sequence[Array], weights: tuple[Array, ...]) -> tupl
     return tuple(checked)
 
 
-def _stored_activation(arrays: dict[str, NDArray[Any]]) -> Activation:
+def _stored_activation(arrays: Mapping[str, NDArray[Any]]) -> Activation:
     if "activation_knots" not in arrays:
         return str(arrays["activation"])
     slopes = arrays["activation_slopes"]

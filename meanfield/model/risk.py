@@ -22,7 +22,7 @@ from meanfield.model.moments import (
 )
 from meanfield.model.network import Network, row_chunks
 
-__all__ = ["Estimate", "check_fit", "classification_error", "risk"]
+__all__ = ["Estimate", "check_fit", "classification_error", "mistakes", "risk"]
 
 METHODS = ("exact", "sample")
 DEFAULT_SAMPLES = 2**14
@@ -131,6 +131,11 @@ def classification_error(
     return Estimate(wrong, math.sqrt(wrong * (1 - wrong) / n_samples), "sample")
 
 
+def mistakes(y: NDArray[Any], y_hat: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return which samples are put in the wrong class, (n,), by the rule of `classification_error`; y, y_hat (n, C)."""
+    return _wrong_sign(y, y_hat) if y.shape[1] == 1 else y.argmax(axis=1) != y_hat.argmax(axis=1)
+
+
 def check_fit(network: Network, law: Law) -> None:
     """Raise unless ``network`` is a Network, ``law`` a Law, and their inputs and outputs agree in number."""
     if not isinstance(network, Network):
@@ -183,9 +188,7 @@ def _losses(network: Network, samples: Iterator[Sample], loss: str) -> Iterator[
 
 def _mistakes(network: Network, samples: Iterator[Sample]) -> Iterator[NDArray[np.float64]]:
     for x, y in samples:
-        y_hat = network.predict(x)
-        wrong = _wrong_sign(y, y_hat) if y.shape[1] == 1 else y.argmax(axis=1) != y_hat.argmax(axis=1)
-        yield wrong.astype(np.float64)
+        yield mistakes(y, network.predict(x)).astype(np.float64)
 
 
 def _wrong_sign(y: NDArray[Any], y_hat: NDArray[Any]) -> NDArray[np.bool_]:

@@ -11,18 +11,22 @@ from matplotlib.figure import Figure
 
 from meanfield.plots.dropout import KEPT, check_columns
 from meanfield.plots.style import GUIDE, THEORY, add_legend, note_if_empty, panels, theme, width_styles
+from meanfield.theory.prefactor import rows_of_quantile
 
 __all__ = ["bounds_against_kept"]
 
 Style = dict[str, Any]
 
-MOST_PANELS = 3
+MOST_PANELS = 4
 TITLES = {
     "cantelli": "Cantelli, exact moments",
     "exponential": "exponential tail",
     "sup": "sup form",
-    "theorem": "form of the theorem, prefactor fitted",
+    "theorem": "theorem's form on $|L_A-L|$, fitted",
 }
+# Every bound but the theorem's is one-sided.
+MEASURED = {"theorem": "magnitude"}
+ENDS = ("", "_low", "_high")
 LIMIT: Style = {**THEORY, "linewidth": 2.2, "zorder": 2}
 
 
@@ -30,38 +34,42 @@ LIMIT: Style = {**THEORY, "linewidth": 2.2, "zorder": 2}
 def bounds_against_kept(quantiles: pd.DataFrame, bounds: pd.DataFrame, limits: pd.DataFrame | None = None) -> Figure:
     """Draw measured quantiles of the loss change against the bounds on them, a column of panels a bound.
 
-    Points are quantiles with their intervals, the same in every panel; a thin line in a width's colour is the
-    bound at that width, the thick line its limit at N = infinity, which no width enters. Panels share their
-    vertical axis, so that a vacuous bound is seen to be one. Values that are not positive (m = N) or NaN
-    (undefined) are left out, and so is a bound without others.
+    Points are the (1 - delta)-quantiles with their intervals, of L_A - L, or of |L_A - L| beside the theorem's
+    bound; a thin line in a width's colour is the bound at that width, the thick line its limit at N = infinity,
+    which no width enters. Panels share their vertical axis, so that a vacuous bound is seen to be one. Values that
+    are not positive (m = N) or NaN (undefined) are left out, and so is a bound without others.
 
     Parameters
     ----------
-    quantiles : columns n_neurons, n_kept, quantile, low, high: of level 1 - delta, with its interval; one row a
-        width and kept number
+    quantiles : the table of `meanfield.dropout_quantiles`, those of several widths stacked: columns n_neurons,
+        n_kept, quantile, change, change_low, change_high, and magnitude, magnitude_low, magnitude_high for a bound
+        "theorem"; one row a width and kept number at quantile 1 - delta
     bounds : columns n_neurons, n_kept, bound, value, delta; one row a width, kept number and bound, one delta
     limits : columns n_kept, bound, value; one row a kept number and bound
 
     Raises
     ------
-    ValueError : a frame is empty, lacks or repeats something; several delta; no bound, or more than three
+    ValueError : a frame is empty, lacks or repeats something; several delta; no bound, or more than four
     TypeError : a column that must hold numbers does not
 
     See Also
     --------
     meanfield.dropout_bounds, meanfield.theory.bounds.limit_bounds : compute the two kinds of lines.
     """
-    _check_rows("quantiles", quantiles, ["n_neurons", "n_kept"], ["quantile", "low", "high"])
     _check_rows("bounds", bounds, ["n_neurons", "n_kept", "bound"], ["value", "delta"])
+    quantities = {MEASURED.get(name, "change") for name in bounds["bound"]}
+    numbers = [f"{quantity}{end}" for quantity in sorted(quantities) for end in ENDS]
+    _check_rows("quantiles", quantiles, ["n_neurons", "n_kept", "quantile"], numbers)
     if limits is not None:
         _check_rows("limits", limits, ["n_kept", "bound"], ["value"])
-    drawn, level = _drawable(bounds), 100 * (1 - _only_delta(bounds))
-    label = f"loss change, $L_A-L$:\n{level:.6g}% quantile and bound"
+    drawn, level = _drawable(bounds), 1 - _only_delta(bounds)
+    measured = rows_of_quantile(quantiles, level)
+    label = f"loss change, $L_A-L$:\n{100 * level:.6g}% quantile and bound"
     names = list(drawn["bound"].unique())
-    styles = width_styles([*quantiles["n_neurons"], *drawn["n_neurons"]])
+    styles = width_styles([*measured["n_neurons"], *drawn["n_neurons"]])
     figure, axes = panels([TITLES.get(name, name) for name in names], KEPT, [label])
     for name, panel in zip(names, axes[0], strict=True):
-        _draw_quantiles(panel, quantiles, styles)
+        _draw_quantiles(panel, measured, MEASURED.get(name, "change"), styles)
         _draw_bounds(panel, drawn[drawn["bound"] == name], styles)
         if limits is not None:
             _draw_limit(panel, limits[limits["bound"] == name])
@@ -71,12 +79,12 @@ def bounds_against_kept(quantiles: pd.DataFrame, bounds: pd.DataFrame, limits: p
     return figure
 
 
-def _draw_quantiles(panel: Axes, quantiles: pd.DataFrame, styles: dict[int, Style]) -> None:
+def _draw_quantiles(panel: Axes, measured: pd.DataFrame, quantity: str, styles: dict[int, Style]) -> None:
     for n_neurons, style in styles.items():
-        rows = quantiles[(quantiles["n_neurons"] == n_neurons) & (quantiles["quantile"] > 0)].sort_values("n_kept")
-        bars = [rows["quantile"] - rows["low"], rows["high"] - rows["quantile"]]
+        rows = measured[(measured["n_neurons"] == n_neurons) & (measured[quantity] > 0)].sort_values("n_kept")
+        middle, low, high = (rows[f"{quantity}{end}"] for end in ENDS)
         look = {"linestyle": "none", "marker": "o", "markeredgewidth": 0, "elinewidth": 0.9, **style}
-        panel.errorbar(rows["n_kept"], rows["quantile"], yerr=bars, **look)
+        panel.errorbar(rows["n_kept"], middle, yerr=[middle - low, high - middle], **look)
 
 
 def _draw_bounds(panel: Axes, bounds: pd.DataFrame, styles: dict[int, Style]) -> None:
@@ -119,5 +127,5 @@ def _only_delta(bounds: pd.DataFrame) -> float:
 def _check_rows(name: str, frame: pd.DataFrame, keys: list[str], numbers: list[str]) -> None:
     check_columns(name, frame, [*keys, *numbers], [*(key for key in keys if key != "bound"), *numbers])
     if frame.duplicated(keys).any():
-        repeated = frame.loc[frame.duplicated(keys), keys].iloc[0].map(str).to_dict()
+        repeated = frame.loc[frame.duplicated(keys), keys].astype(str).iloc[0].to_dict()
         raise ValueError(f"{name} has more than one row for {repeated}: select one network first")

@@ -272,6 +272,15 @@ def check_columns(frame_name: str, frame: pd.DataFrame, needed: Sequence[str], n
             raise TypeError(f"{frame_name}[{column!r}] must hold numbers, got dtype {frame[column].dtype}")
 
 
+def check_rows(name: str, frame: pd.DataFrame, keys: Sequence[str], numbers: Sequence[str]) -> None:
+    """Refuse a frame that lacks its columns or has more than one row a seed and ``keys``; ``numbers`` are numeric."""
+    check_columns(name, frame, ["seed", *keys, *numbers], numbers)
+    rows = ["seed", *keys]
+    if frame.duplicated(rows).any():
+        repeated = frame.loc[frame.duplicated(rows), rows].iloc[0].map(str).to_dict()
+        raise ValueError(f"{name} has more than one row for {repeated}: select one configuration first")
+
+
 def _check_data_sets(frame_name: str, frame: pd.DataFrame) -> None:
     names = list(frame["data"].unique())
     if len(names) > MOST_COLUMNS:

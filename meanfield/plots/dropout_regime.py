@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from meanfield.plots.dropout import TIME, check_columns
+from meanfield.plots.dropout import TIME, check_columns, check_rows
 from meanfield.plots.style import (
     CONTROL,
     GUIDE,
@@ -74,7 +74,7 @@ def change_over_time(gaps: pd.DataFrame) -> Figure:
     --------
     meanfield.dropout_curve : measures the columns.
     """
-    _check_rows("gaps", gaps, ["time", "n_kept"], ["mean_change", "mean_plus_std"])
+    check_rows("gaps", gaps, ["time", "n_kept"], ["time", "n_kept", "mean_change", "mean_plus_std"])
     figure, axes = panels(["mean over subsets", "mean + one standard deviation"], TIME, [CHANGE])
     styles = width_styles(gaps["n_kept"])
     for panel, column in zip(axes[0], ("mean_change", "mean_plus_std"), strict=True):
@@ -104,7 +104,7 @@ def change_against_horizon(gaps: pd.DataFrame, bound: pd.DataFrame) -> Figure:
     ------
     ValueError, TypeError : as `change_over_time`
     """
-    _check_rows("gaps", gaps, ["time"], ["n_kept", "mean_change", "mean_plus_std"])
+    check_rows("gaps", gaps, ["time"], ["time", "n_kept", "mean_change", "mean_plus_std"])
     check_columns("bound", bound, ["time", "value"], ["time", "value"])
     figure, axes = panels([f"$m={gaps['n_kept'].iloc[0]}$"], HORIZON, [CHANGE])
     panel = axes[0, 0]
@@ -162,7 +162,7 @@ def deviation_against_step_size(deviations: pd.DataFrame) -> Figure:
     ------
     ValueError, TypeError : as `change_over_time`
     """
-    _check_rows("deviations", deviations, ["alpha_d"], ["gap", "risk", "finest_alpha_d"])
+    check_rows("deviations", deviations, ["alpha_d"], ["alpha_d", "gap", "risk", "finest_alpha_d"])
     figure, axes = panels([""], STEP_SIZE, ["largest relative deviation"])
     panel = axes[0, 0]
     for column, style in (("gap", GAP), ("risk", RISK)):
@@ -185,7 +185,7 @@ def change_against_dimension(dimensions: pd.DataFrame) -> Figure:
     ------
     ValueError, TypeError : as `change_over_time`
     """
-    _check_rows("dimensions", dimensions, ["dim"], ["gap", "relative_gap", "n_kept"])
+    check_rows("dimensions", dimensions, ["dim"], ["dim", "gap", "relative_gap", "n_kept"])
     m = dimensions["n_kept"].iloc[0]
     figure, axes = panels(["in units of $L(0)-L(T)$", "as it is"], DIMENSION, [f"mean loss change at $m={m}$"])
     for panel, column in zip(axes[0], ("relative_gap", "gap"), strict=True):
@@ -221,7 +221,7 @@ def _note_exponent(panel: Axes, fit: ExponentFit) -> str:
 def _mark_values(panel: Axes, values: pd.Series) -> None:
     """Put the ticks of the horizontal axis at the values."""
     ticks = sorted(values.unique())
-    panel.set_xticks(ticks, [f"{tick:.2g}" for tick in ticks])
+    panel.set_xticks(ticks, [f"{tick:.3g}" for tick in ticks])
     panel.xaxis.set_minor_locator(NullLocator())
 
 
@@ -267,12 +267,3 @@ def _finished(figure: Figure) -> Figure:
         note_if_empty(panel)
     add_legend(figure)
     return figure
-
-
-def _check_rows(name: str, frame: pd.DataFrame, keys: Sequence[str], numbers: Sequence[str]) -> None:
-    """Refuse a frame that lacks its columns or has more than one row a seed and ``keys``."""
-    check_columns(name, frame, ["seed", *keys, *numbers], [*keys, *numbers])
-    rows = ["seed", *keys]
-    if frame.duplicated(rows).any():
-        repeated = frame.loc[frame.duplicated(rows), rows].iloc[0].map(str).to_dict()
-        raise ValueError(f"{name} has more than one row for {repeated}: select one configuration first")

@@ -8,13 +8,10 @@ measured here is whether the neuron variance c_N settles; the control is the 1/s
 
 from __future__ import annotations
 
-import hashlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -23,13 +20,29 @@ from meanfield.checks import check_choice, check_integer, check_positive
 from meanfield.dynamics.recording import Recording, Trajectory, log_spaced_steps
 from meanfield.dynamics.sgd import run_sgd
 from meanfield.model.activations import ACTIVATIONS
-from meanfield.model.datasets import DATASETS, TABLE_TYPES, find_data, standardise, table_splits
-from meanfield.model.laws import Empirical, IsotropicGaussians, Law
+from meanfield.model.laws import Empirical, Law
 from meanfield.model.network import Network
 from meanfield.model.risk import classification_error
+from meanfield.studies.data import GAUSSIANS, checked_digest, held_out, law_of
 from meanfield.studies.evaluation import FixedSamples
+from meanfield.studies.memory import array_bytes
 
-__all__ = ["SCALINGS", "SETTINGS", "DropoutRun", "Setting", "cost", "grid", "one_run"]
+__all__ = [
+    "SCALINGS",
+    "SETTINGS",
+    "DropoutRun",
+    "Setting",
+    "cost",
+    "grid",
+    "initial_network",
+    "kept_numbers",
+    "memory",
+    "one_run",
+    "setting_of",
+    "status_of",
+    "trained",
+    "unmet_assumptions",
+]
 
 DEFAULT_DATA = ("gaussians", "digits")
 DEFAULT_WIDTHS = (64, 128, 256, 512, 1024, 2048)
@@ -37,7 +50,7 @@ DEFAULT_SEEDS = 4
 SCALINGS = ("mean-field", "control")
 MOST_DATA_SETS = 3  # that fit beside each other in a figure
 
-GAUSSIANS = IsotropicGaussians(dim=32, delta=0.8)
+BOUNDED_ACTIVATIONS = ("truncated-relu", "tanh", "erf", "sigmoid")
 
 # The standard deviation over subsets takes N^2 n operations.
 N_SAMPLES = 1400
@@ -138,17 +151,11 @@ def grid(
     replicas = list(product(SCALINGS, sizes, range(n_seeds)))
     runs = []
     for name in dict.fromkeys(data):
-        if not _is_file(name):
-            check_choice("data set", name, ("gaussians", *DATASETS))
-        digest = _digest(name, target)
-        _training_law(name, target, digest)
-        if name != "gaussians":
-            _test_law(name, target, digest)
         default = setting_of(name)
         first = DropoutRun(
             data=name,
             target=target,
-            digest=digest,
+            digest=checked_digest(name, target),
             scaling=SCALINGS[0],
             n_neurons=sizes[0],
             seed=0,
@@ -165,11 +172,28 @@ def grid(
     return runs
 
 
+def unmet_assumptions(run: DropoutRun) -> list[str]:
+    """Name the assumptions of the theorem that a run does not meet (Shevchenko & Mondelli 2020, A1 to A4)."""
+    unmet = []
+    if run.activation not in BOUNDED_ACTIVATIONS:
+        unmet.append("the activation is not bounded")
+    if setting_of(run.data).train_outer:
+        unmet.append("initial output weights are not bounded")
+    return unmet
+
+
 def cost(run: DropoutRun) -> float:
     """Estimate the work of a run, in neuron-steps."""
     if run.scaling == "control":
         return run.n_neurons * run.n_steps
     return run.n_neurons * (run.n_steps + 2.5 * run.n_samples + run.n_neurons * run.n_samples / 3000)
+
+
+def memory(run: DropoutRun) -> float:
+    """Estimate the bytes of arrays that a run takes at its peak, a data set included."""
+    law, itemsize = law_of(run.data, run.target, run.digest), np.dtype(run.dtype).itemsize
+    data = law.x.nbytes + law.y.nbytes if isinstance(law, Empirical) else 0
+    return data + array_bytes((law.dim, run.n_neurons, law.n_outputs), run.n_samples, itemsize=itemsize)
 
 
 def one_run(run: DropoutRun, rng: np.random.Generator) -> dict[str, pd.DataFrame]:
@@ -185,28 +209,16 @@ def one_run(run: DropoutRun, rng: np.random.Generator) -> dict[str, pd.DataFrame
 
 def _trained_and_measured(run: DropoutRun, rng: np.random.Generator) -> dict[str, pd.DataFrame]:
     for_weights, for_training, for_evaluation = rng.spawn(3)
-    law = _training_law(run.data, run.target, run.digest)
+    law = law_of(run.data, run.target, run.digest)
     evaluation = FixedSamples(law, run.n_samples, for_evaluation)
     controlled = run.scaling == "control"
     start = initial_network(run, law, for_weights)
-    trajectory = run_sgd(
-        start,
-        law,
-        step_size=_step_size(run),
-        n_steps=run.n_steps,
-        trained="all" if setting_of(run.data).train_outer else [0],
-        record=Recording(
-            [0, *log_spaced_steps(run.n_steps, RECORDS_PER_DECADE)],
-            measure=None if controlled else evaluation.snapshot,
-        ),
-        on_divergence="stop",
-        rng=for_training,
-    )
+    trajectory = trained(run, start, law, for_training, measure=None if controlled else evaluation.snapshot)
     final = trajectory.final
     curve = evaluation.curve(final, kept_numbers(run.n_neurons), std=False if controlled else None)
     half = curve.loc[curve["n_kept"] == run.n_neurons // 2, "mean_change"].item()
     summary = {
-        "status": _status(run, trajectory, curve["risk"].iloc[0], evaluation.snapshot(start)["risk"]),
+        "status": status_of(run, trajectory, curve["risk"].iloc[0], evaluation.snapshot(start)["risk"]),
         "risk": curve["risk"].iloc[0],
         "c_n": curve.attrs["c_n"],
         "c_n_standard_error": curve.attrs["c_n_standard_error"],
@@ -218,7 +230,27 @@ def _trained_and_measured(run: DropoutRun, rng: np.random.Generator) -> dict[str
     return {name: frame.reset_index(drop=True) for name, frame in frames.items()}
 
 
-def _status(run: DropoutRun, trajectory: Trajectory, risk: float, risk_before: float) -> str:
+def trained(
+    run: DropoutRun,
+    start: Network,
+    law: Law,
+    rng: np.random.Generator,
+    measure: Callable[[Network], Mapping[str, float]] | None = None,
+) -> Trajectory:
+    """Train ``start`` as the run has it; a divergence is a status, not an error."""
+    return run_sgd(
+        start,
+        law,
+        step_size=_step_size(run),
+        n_steps=run.n_steps,
+        trained="all" if setting_of(run.data).train_outer else [0],
+        record=Recording([0, *log_spaced_steps(run.n_steps, RECORDS_PER_DECADE)], measure=measure),
+        on_divergence="stop",
+        rng=rng,
+    )
+
+
+def status_of(run: DropoutRun, trajectory: Trajectory, risk: float, risk_before: float) -> str:
     """Return "finished", or how the run diverged: to infinity, or to a risk far above the one it began with."""
     if trajectory.diverged:
         how = trajectory.status.partition(":")[0]
@@ -261,54 +293,9 @@ def _step_size(run: DropoutRun) -> float:
     return run.step_size / run.n_neurons if shared else run.step_size
 
 
-@cache
-def _training_law(data: str, target: str | None, digest: str | None) -> Law:
-    """Return the law of a data set's name or file; a file's columns are standardised like the digits' pixels.
-
-    ``digest`` tells apart what one name or path holds at different times.
-    """
-    if data == "gaussians":
-        if target is not None:
-            raise ValueError(f"target {target!r} is for data sets; the Gaussians' labels are +1 and -1")
-        return GAUSSIANS
-    train = find_data(data, split="train", target=target)
-    return standardise(train, train) if _is_file(data) else train
-
-
 def _test_error(run: DropoutRun, network: Network, rng: np.random.Generator) -> float:
     """Return the classification error on fresh samples or the test split; NaN without classes or split."""
     if run.data == "gaussians":
         return classification_error(network, GAUSSIANS, n_samples=4000, rng=rng).value
-    test = _test_law(run.data, run.target, run.digest)
+    test = held_out(run.data, run.target, run.digest)
     return float("nan") if test is None else classification_error(network, test).value
-
-
-@cache
-def _test_law(data: str, target: str | None, digest: str | None) -> Empirical | None:
-    if _is_file(data) and "test" not in table_splits(data):
-        return None
-    test = find_data(data, split="test", target=target)
-    if not _holds_classes(test):
-        return None
-    return standardise(test, find_data(data, split="train", target=target)) if _is_file(data) else test
-
-
-def _holds_classes(law: Empirical) -> bool:
-    """Whether the targets are signs, or one-hot rows."""
-    if law.n_outputs == 1:
-        return bool((np.abs(law.y) == 1).all())
-    return bool(np.isin(law.y, (0, 1)).all() and (law.y.sum(axis=1) == 1).all())
-
-
-def _is_file(data: str) -> bool:
-    return Path(data).suffix.lower() in TABLE_TYPES
-
-
-def _digest(data: str, target: str | None) -> str | None:
-    """Return the SHA-256 of a data set's training rows, or of a user's whole file; None for the Gaussians."""
-    if data == "gaussians":
-        return None
-    if _is_file(data):
-        return hashlib.sha256(Path(data).read_bytes()).hexdigest()[:16]
-    law = find_data(data, split="train", target=target)
-    return hashlib.sha256(law.x.tobytes() + law.y.tobytes()).hexdigest()[:16]

@@ -23,8 +23,19 @@ from meanfield.dynamics.sgd import run_sgd
 from meanfield.model.laws import IsotropicGaussians
 from meanfield.model.network import Network
 from meanfield.studies.evaluation import FixedSamples
+from meanfield.studies.memory import array_bytes
 
-__all__ = ["DIMENSIONS", "STEP_SIZES", "RegimeRun", "cost", "grid", "initial_network", "one_run", "recorded_steps"]
+__all__ = [
+    "DIMENSIONS",
+    "STEP_SIZES",
+    "RegimeRun",
+    "cost",
+    "grid",
+    "initial_network",
+    "memory",
+    "one_run",
+    "recorded_steps",
+]
 
 DEFAULT_WIDTHS = (4, 8, 16, 32, 64, 128, 256, 512, 1024)
 DEFAULT_KEPT = (16, 64, 256)
@@ -132,6 +143,12 @@ def cost(run: RegimeRun) -> float:
     training = run.n_neurons * run.n_steps * (4 * run.dim + 400)
     subsets = run.n_neurons**2 * run.n_samples if run.kept_numbers else 0
     return training + n_records * (run.n_neurons * run.n_samples * (2 * run.dim + 30) + subsets)
+
+
+def memory(run: RegimeRun) -> float:
+    """Estimate the bytes of arrays that a run takes at its peak; the reference keeps its networks."""
+    kept = len(recorded_steps(run)) * run.n_neurons * run.dim * 8 if run.kept_numbers else 0
+    return kept + array_bytes((run.dim, run.n_neurons, 1), run.n_samples)
 
 
 def recorded_steps(run: RegimeRun) -> list[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ import pandas as pd
 
 from meanfield.plots import dropout_regime as plots
 from meanfield.plots.style import interval_over_seeds, mean_over_seeds
-from meanfield.studies.dropout_regime import DIM, STEP_SIZE, RegimeRun, cost, one_run
+from meanfield.studies.dropout_regime import DIM, STEP_SIZE, RegimeRun, cost, memory, one_run
 from meanfield.studies.dropout_regime_tables import (
     BOUND_DELTA,
     FIT_FACTOR,
@@ -23,7 +23,7 @@ from meanfield.studies.dropout_regime_tables import (
     needed_constants,
     peaks,
 )
-from meanfield.studies.report import Report, Study, plus_minus
+from meanfield.studies.report import Report, Study, diverged_runs, exponent_in_words, plus_minus
 from meanfield.studies.store import Store
 from meanfield.theory.horizon import log_prefactor
 from meanfield.theory.scaling import ExponentFit, compare_with_margin, fit_exponent
@@ -46,13 +46,12 @@ FLAT_IS_NOT_PROOF = (
 
 def report(store: Store, runs: Sequence[RegimeRun]) -> Report:
     """Read the finished ``runs`` back and conclude; diverged ones are named and left out."""
-    summary = store.frames("summary", runs)
-    status = dict(zip(runs, summary["status"], strict=True))
-    diverged = [f"{_title(run)}: {word}" for run, word in status.items() if word != "finished"]
-    finished = [run for run, word in status.items() if word == "finished"]
+    summary, diverged = store.frames("summary", runs), diverged_runs(store, runs)
+    named = [f"{_title(run)}: {word}" for run, word in diverged.items()]
+    finished = [run for run in runs if run not in diverged]
     references = [run for run in finished if run.kept_numbers]
     if not references:
-        return Report({"summary": summary}, {}, pd.DataFrame(), ["no reference network is finished yet", *diverged])
+        return Report({"summary": summary}, {}, pd.DataFrame(), ["no reference network is finished yet", *named])
     gaps, trajectory = store.frames("gaps", references), store.frames("trajectory", finished)
     measured = Measured.from_frames(references[0], gaps, trajectory)
     tables = {
@@ -61,12 +60,12 @@ def report(store: Store, runs: Sequence[RegimeRun]) -> Report:
         "step_sizes": deviations(measured.step_sizes),
         "dimensions": changes_by_dimension(measured),
     }
-    words = [*_verdict(measured, tables), *diverged]
+    words = [*_verdict(measured, tables), *named]
     everything = {"summary": summary, "trajectory": trajectory, "gaps": measured.gaps}
     return Report({**everything, **tables}, _figures(measured, tables), _short(measured, tables["horizons"]), words)
 
 
-STUDY = Study("dropout-regime", one_run, cost, report)
+STUDY = Study("dropout-regime", one_run, cost, memory, report)
 
 
 def _title(run: RegimeRun) -> str:
@@ -149,9 +148,9 @@ def _peak(rows: pd.DataFrame) -> str:
 
 def _on_growth(measured: Measured) -> Iterator[str]:
     gaps, middle = measured.late_changes, measured.reference.horizon / FIT_FACTOR**0.5
-    yield f"  mean change as a power of T: {_power(gaps, 'time', 'mean_change', 'T')}"
-    yield f"    shorter half: {_power(gaps[gaps['time'] <= middle], 'time', 'mean_change', 'T')}"
-    yield f"    longer half: {_power(gaps[gaps['time'] >= middle], 'time', 'mean_change', 'T')}"
+    yield f"  mean change as a power of T: {exponent_in_words(gaps, 'time', 'mean_change', 'T')}"
+    yield f"    shorter half: {exponent_in_words(gaps[gaps['time'] <= middle], 'time', 'mean_change', 'T')}"
+    yield f"    longer half: {exponent_in_words(gaps[gaps['time'] >= middle], 'time', 'mean_change', 'T')}"
     yield f"    (an exponential's would be {FIT_FACTOR**0.5:g} times larger in the longer half)"
     yield f"  mean change as an exponential in T: {_rate(gaps, measured.reference.horizon)}"
     yield f"  K e^(K T^3): {_on_constants(needed_constants(measured))}"
@@ -194,7 +193,7 @@ def _on_step_size(deviations_of_seeds: pd.DataFrame) -> Iterator[str]:
     smaller = deviations_of_seeds[deviations_of_seeds["step_size"] <= middle]
     for column, name in (("gap", "loss change"), ("risk", "risk")):
         for rows, part in ((deviations_of_seeds, name), (smaller, "  smaller half")):
-            yield f"  {part}: {_power(rows, 'alpha_d', column, 'alpha d', partial(_beside_theorem, rows))}"
+            yield f"  {part}: {exponent_in_words(rows, 'alpha_d', column, 'alpha d', partial(_beside_theorem, rows))}"
 
 
 def _beside_theorem(rows: pd.DataFrame, fit: ExponentFit) -> str:
@@ -215,19 +214,9 @@ def _on_dimension(changes: pd.DataFrame) -> Iterator[str]:
     last = changes["time"].max()
     for column, name in (("relative_gap", "in units of L(0) - L(T)"), ("gap", "as it is")):
         for time in (last, last / 4):
-            words = _power(changes[changes["time"] == time], "dim", column, "d", compare_with_margin)
+            words = exponent_in_words(changes[changes["time"] == time], "dim", column, "d", compare_with_margin)
             yield f"  mean change {name}, T = {time:.3g}: {words}"
     yield f"  {FLAT_IS_NOT_PROOF}"
-
-
-def _power(
-    rows: pd.DataFrame, x: str, y: str, symbol: str, describe: Callable[[ExponentFit], str] = ExponentFit.describe
-) -> str:
-    """Say the exponent of y in x."""
-    try:
-        return describe(fit_exponent(rows[x], rows[y], rows["seed"])).replace("x in", f"{symbol} in")
-    except ValueError as error:
-        return f"not judged: {error}"
 
 
 def _span(values: Iterable[float]) -> str:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from meanfield.studies.dropout_regime import DIM, STEP_SIZE, SWEEP_PART, RegimeRun
 from meanfield.theory.bounds import cantelli_bound
+from meanfield.theory.forms import theorem_form
 from meanfield.theory.horizon import log_prefactor, needed_constant
-from meanfield.theory.prefactor import theorem_form
 from meanfield.theory.scaling import finite_population_factor, settled_from
 
 __all__ = [

@@ -13,8 +13,8 @@ from scipy.special import stdtrit
 
 from meanfield.model.datasets import TABLE_TYPES, find_data
 from meanfield.plots import dropout as plots
-from meanfield.studies.dropout import SCALINGS, DropoutRun, cost, one_run, setting_of
-from meanfield.studies.report import Report, Study, plus_minus
+from meanfield.studies.dropout import SCALINGS, DropoutRun, cost, memory, one_run, unmet_assumptions
+from meanfield.studies.report import Report, Study, diverged_runs, exponent_in_words, plus_minus
 from meanfield.studies.store import Store
 from meanfield.theory.scaling import TOST_LEVEL, ExponentFit, fit_exponent, rejects, settled_from
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["STUDY", "report"]
 
-BOUNDED_ACTIVATIONS = ("truncated-relu", "tanh", "erf", "sigmoid")
 IDENTITY = (
     "The mean loss change over all subsets is c_N (N - m)/(m (N - 1)) on any network: an identity, not evidence. "
     "What is tested is that c_N settles as N grows, while the control's does not."
@@ -38,8 +37,7 @@ LEGEND = (
 
 def report(store: Store, runs: Sequence[DropoutRun]) -> Report:
     """Read the finished ``runs`` back and conclude; diverged ones are named and left out."""
-    status = dict(zip(runs, store.frames("summary", runs)["status"], strict=True))
-    diverged = {run: word for run, word in status.items() if word != "finished"}
+    diverged = diverged_runs(store, runs)
     finished = [run for run in runs if run not in diverged]
     judged = {run.data for run in finished if run.scaling == "mean-field"}
     finished = [run for run in finished if run.data in judged]
@@ -53,7 +51,7 @@ def report(store: Store, runs: Sequence[DropoutRun]) -> Report:
     return Report({**frames, "widths": table}, _figures(frames), _short(table), [*words, LEGEND, IDENTITY, *named])
 
 
-STUDY = Study("dropout", one_run, cost, report)
+STUDY = Study("dropout", one_run, cost, memory, report)
 
 
 def _title(run: DropoutRun) -> str:
@@ -139,14 +137,10 @@ def _holds_labels(run: DropoutRun) -> bool:
 
 
 def _assumptions(run: DropoutRun) -> str:
-    outside = []
-    if run.activation not in BOUNDED_ACTIVATIONS:
-        outside.append("the activation is not bounded")
-    if setting_of(run.data).train_outer:
-        outside.append("initial output weights are not bounded")
-    if not outside:
+    unmet = unmet_assumptions(run)
+    if not unmet:
         return "within the theorem's assumptions"
-    return f"outside the theorem's assumptions ({', '.join(outside)})"
+    return f"outside the theorem's assumptions ({', '.join(unmet)})"
 
 
 def _settling(summary: pd.DataFrame) -> str:
@@ -162,13 +156,13 @@ def _settling(summary: pd.DataFrame) -> str:
 
 
 def _control(summary: pd.DataFrame) -> str:
-    try:
-        fit = fit_exponent(summary["n_neurons"], summary["c_n"], summary["seed"])
-    except ValueError as error:
-        return f"not judged: {error}"
+    return exponent_in_words(summary, "n_neurons", "c_n", "N", _growth)
+
+
+def _growth(fit: ExponentFit) -> str:
     word = "rejected, as it must be" if rejects(fit) else "NOT rejected"
     grown = "expected 1 as N grows, as before training: this shows the power of the test"
-    return f"{word}: c_N has {fit.describe().replace('x in', 'N in')}, {grown}"
+    return f"{word}: c_N has {fit.describe()}, {grown}"
 
 
 def _std_exponent(curve: pd.DataFrame) -> str:

@@ -88,6 +88,7 @@ def run_all(
     n_workers: int | None = None,
     cost: Callable[[Any], float] | None = None,
     progress: bool | None = None,
+    before: Callable[[list[Any], int], None] | None = None,
 ) -> RunSummary:
     """Run ``one_run(config, rng)`` for each configuration without a finished record, and keep each result.
 
@@ -99,6 +100,7 @@ def run_all(
     n_workers : processes, by default one a usable CPU; 1 runs in this process. Workers use one thread each.
     cost : estimated work of a run, in any unit: the longest runs start first, and progress is weighted.
     progress : whether to show a bar on stderr; by default only on a terminal.
+    before : called with the configurations to run, if any, and the number of processes, before the first one starts.
 
     A run that raises becomes a `Failure` and the others go on. Ctrl-C ends the workers and returns the
     summary of what is kept. ChildProcessError if a worker process dies.
@@ -109,6 +111,8 @@ def run_all(
     for config in distinct:
         check_integer(f"seed of {config}", config.seed, least=0)
     pending = [config for config in distinct if not store.has(config, root_seed=root_seed)]
+    if pending and before is not None:
+        before(pending, min(n_workers, len(pending)))
     execute = partial(_execute, one_run, store, root_seed)
     with _progress_bar(progress if pending else False, unit="runs" if cost is None else "estimated work") as bar:
         failures, interrupted = _run_pending(execute, _jobs(pending, cost), n_workers, bar)

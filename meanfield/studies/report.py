@@ -13,12 +13,14 @@ import pandas as pd
 from meanfield.kernels.threads import available_threads
 from meanfield.plots.style import save_figure
 from meanfield.studies.engine import OneRun, RunSummary, run_all
+from meanfield.studies.memory import expected_memory
 from meanfield.studies.store import Store
+from meanfield.theory.scaling import ExponentFit, fit_exponent
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Report", "Study", "StudyResult", "plus_minus", "run_study"]
+__all__ = ["Report", "Study", "StudyResult", "diverged_runs", "exponent_in_words", "plus_minus", "run_study"]
 
 
 @dataclass(frozen=True)
@@ -33,11 +35,12 @@ class Report:
 
 @dataclass(frozen=True)
 class Study:
-    """A study by its parts: how one run is made, what it costs, and what all of them say together."""
+    """A study by its parts: how one run is made, its work and its `array_bytes`, and what all runs say together."""
 
     name: str
     one_run: OneRun
     cost: Callable[[Any], float]
+    memory: Callable[[Any], float]
     report: Callable[[Store, Sequence[Any]], Report]
 
 
@@ -58,8 +61,11 @@ def run_study(
     root_seed: int = 0,
     n_workers: int | None = None,
     progress: bool | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> StudyResult:
     """Run what has no record yet in ``folder``, then report on all that is finished; interrupted, do not report.
+
+    ``say`` is told, in one line, the memory expected of the runs that are missing.
 
     See Also
     --------
@@ -67,8 +73,20 @@ def run_study(
     """
     available_threads()  # a bad setting is an error now, not in every run
     store = Store(folder)
+
+    def before(pending: list[Any], n_processes: int) -> None:
+        if say is not None:
+            say(expected_memory(map(study.memory, pending), n_processes))
+
     summary = run_all(
-        study.one_run, runs, store, root_seed=root_seed, n_workers=n_workers, cost=study.cost, progress=progress
+        study.one_run,
+        runs,
+        store,
+        root_seed=root_seed,
+        n_workers=n_workers,
+        cost=study.cost,
+        progress=progress,
+        before=before,
     )
     finished = [run for run in runs if store.has(run, root_seed=root_seed)]
     if summary.interrupted or not finished:
@@ -79,6 +97,22 @@ def run_study(
         files += save_figure(figure, store.folder / "figures", name)
     files.append(store.write_manifest(finished, study=study.name, root_seed=root_seed, verdict=list(report.words)))
     return StudyResult(summary, report, files)
+
+
+def diverged_runs(store: Store, runs: Sequence[Any]) -> dict[Any, str]:
+    """Return the status of the runs that did not finish: a column of their frame ``summary``, of one row each."""
+    status = zip(runs, store.frames("summary", runs)["status"], strict=True)
+    return {run: words for run, words in status if words != "finished"}
+
+
+def exponent_in_words(
+    rows: pd.DataFrame, x: str, y: str, symbol: str, describe: Callable[[ExponentFit], str] = ExponentFit.describe
+) -> str:
+    """Say the exponent of the column y in x, ``symbol`` in formulas, by ``describe``; or why it is not judged."""
+    try:
+        return describe(fit_exponent(rows[x], rows[y], rows["seed"])).replace("x in", f"{symbol} in")
+    except ValueError as error:
+        return f"not judged: {error}"
 
 
 def plus_minus(mean: float, half_width: float) -> str:

@@ -25,7 +25,7 @@ def log_prefactor(constant: float, horizon: ArrayLike) -> NDArray[np.float64]:
 
     See Also
     --------
-    meanfield.theory.prefactor.theorem_form : what P(T) multiplies.
+    meanfield.theory.forms.theorem_form : what P(T) multiplies.
     """
     return np.log(check_positive("constant", constant)) + constant * _times(horizon) ** 3
 

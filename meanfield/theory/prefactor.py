@@ -1,4 +1,4 @@
-"""The theorem's own bound on dropout, known up to one prefactor: fitted at one width, required at all others.
+"""A theorem's own bound on dropout, known up to one prefactor: fitted in one place, required in all others.
 
 In the form of Theorem 1 of Shevchenko & Mondelli (2020), for A independent of the weights, with probability at
 least 1 - exp(-z^2) and at all times up to T,
@@ -6,26 +6,28 @@ least 1 - exp(-z^2) and at all times up to T,
     |L_A - L| <= P(T) ( (sqrt(log m) + z)/sqrt m + sqrt(alpha) (sqrt(D + log N) + z) ),
 
 D the number of parameters of one neuron. P(T) = K e^{K T^3} is not given, and depends on nothing else: not on m,
-N, alpha or the replica. Fitted at one width, the claim can be refuted at every other.
+N, alpha or the replica. Fitted at one width, the claim can be refuted at every other. So can that of Theorem 2 for
+several hidden layers, whose K(T, L) depends on the number of layers, and at other dimensions too
+(`meanfield.theory.forms`).
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from meanfield.checks import check_integer, check_positive
+from meanfield.checks import check_choice
 from meanfield.theory.bounds import check_delta
+from meanfield.theory.forms import FORMS
 
-__all__ = ["PrefactorFit", "check_prefactor", "fit_prefactor", "theorem_form"]
+__all__ = ["PrefactorFit", "check_prefactor", "fit_prefactor", "rows_of_quantile"]
 
-COLUMNS = ("n_neurons", "n_kept", "quantile", "low", "high")
+COLUMNS = ("n_neurons", "n_kept", "quantile", "magnitude", "magnitude_low", "magnitude_high")
 
-# log(1) = 0: at the very smallest m the form has lost its first term.
+# log(1) = 0: at the very smallest m the two-layer form has lost its first term.
 LEAST_KEPT = 4
 
 
@@ -39,114 +41,118 @@ class PrefactorFit:
     step_size: float
     n_parameters: int
     delta: float
+    form: str
 
     def bound(self, n_kept: ArrayLike, n_neurons: ArrayLike) -> NDArray[np.float64]:
         """Return the bound on |L_A - L| at other widths and kept numbers; the arguments broadcast."""
-        form = theorem_form(
-            n_kept, n_neurons, step_size=self.step_size, n_parameters=self.n_parameters, delta=self.delta
-        )
-        return self.prefactor * form
-
-
-def theorem_form(
-    n_kept: ArrayLike, n_neurons: ArrayLike, *, step_size: float, n_parameters: int, delta: float = 0.05
-) -> NDArray[np.float64]:
-    """Return the form of the theorem's bound at prefactor 1, with z = sqrt(log(1/delta)).
-
-        (sqrt(log m) + z)/sqrt m + sqrt(alpha) (sqrt(D + log N) + z)
-
-    Parameters
-    ----------
-    n_kept, n_neurons : m and N, which broadcast
-    step_size : alpha
-    n_parameters : D, of one neuron: its inputs, outputs and biases, as far as they are trained
-    delta : probability exp(-z^2) with which the bound may fail
-
-    Raises
-    ------
-    ValueError : ``n_kept`` outside 1..n_neurons; ``step_size``, ``n_parameters`` or ``delta`` out of range
-
-    Source: form of Shevchenko & Mondelli 2020, Theorem 1.
-    """
-    kept, total = np.asarray(n_kept, dtype=np.float64), np.asarray(n_neurons, dtype=np.float64)
-    if not ((kept >= 1) & (kept <= total)).all():
-        raise ValueError(f"n_kept must lie in 1..n_neurons, got {n_kept!r} of {n_neurons!r}")
-    z = math.sqrt(-math.log(check_delta(delta)))
-    noise = math.sqrt(check_positive("step_size", step_size))
-    dimension = check_integer("n_parameters", n_parameters, least=1)
-    return (np.sqrt(np.log(kept)) + z) / np.sqrt(kept) + noise * (np.sqrt(dimension + np.log(total)) + z)
+        form = FORMS[check_choice("form", self.form, FORMS)]
+        place = {"step_size": self.step_size, "n_parameters": self.n_parameters}
+        return self.prefactor * form(n_kept, n_neurons, **place, delta=self.delta)
 
 
 def fit_prefactor(
-    quantiles: pd.DataFrame, n_neurons: int, *, step_size: float, n_parameters: int, delta: float = 0.05
+    quantiles: pd.DataFrame,
+    n_neurons: int,
+    *,
+    step_size: float,
+    n_parameters: int,
+    delta: float = 0.05,
+    form: str = "two-layer",
 ) -> PrefactorFit:
     """Fit the prefactor at one width: the least at which no interval of a measured quantile exceeds the bound.
 
-        P = max_{m >= 4} high(m) / form(m)
+        P = max_{m >= 4} magnitude_high(m) / form(m)
 
     Parameters
     ----------
-    quantiles : columns n_neurons, n_kept, quantile, low, high: the (1 - delta)-quantile of |L_A - L| with its
-        confidence interval; one row a width, kept number and, if several, replica
+    quantiles : the table of `meanfield.dropout_quantiles`, several stacked: of it the columns n_neurons, n_kept
+        (A_min of several layers), quantile and magnitude, magnitude_low, magnitude_high, the quantile of |L_A - L|
+        with its interval; its rows of quantile 1 - delta are used
     n_neurons : the width to fit at; the smallest from which on c_N has settled
-    step_size, n_parameters : alpha and D, see `theorem_form`
-    delta : 1 minus the level of the quantiles
+    step_size, n_parameters : alpha, and D or d, see `meanfield.theory.forms`
+    delta : probability with which the bound may fail
+    form : "two-layer" or "multilayer"
 
     Raises
     ------
-    ValueError : a missing column, numbers that are not finite or not in order, no rows with m >= 4 at this width
+    ValueError : an unknown form; a missing column, no rows of this quantile, numbers that are not finite or not in
+        order, no rows with m >= 4 at this width
 
     See Also
     --------
-    check_prefactor : the test at the other widths.
+    check_prefactor : the test in other places.
     """
-    rows = _checked(quantiles)
+    rows = _checked(quantiles, delta)
     here = rows[rows["n_neurons"] == n_neurons]
     if here.empty:
         widths = sorted({int(n) for n in rows["n_neurons"]})
         raise ValueError(
             f"quantiles has no rows with n_kept >= {LEAST_KEPT} at n_neurons={n_neurons}, only at {widths}"
         )
-    unit = PrefactorFit(1.0, int(n_neurons), 0, step_size, n_parameters, delta)
-    ratio = here["high"].to_numpy() / unit.bound(here["n_kept"], here["n_neurons"])
+    unit = PrefactorFit(1.0, int(n_neurons), 0, step_size, n_parameters, delta, form)
+    ratio = here["magnitude_high"].to_numpy() / unit.bound(here["n_kept"], here["n_neurons"])
     binding = int(ratio.argmax())
     return replace(unit, prefactor=float(ratio[binding]), n_kept=int(here["n_kept"].iloc[binding]))
 
 
-def check_prefactor(fit: PrefactorFit, quantiles: pd.DataFrame) -> pd.DataFrame:
-    """Hold the fitted bound against the quantiles at every other width, m >= 4.
+def check_prefactor(
+    fit: PrefactorFit, quantiles: pd.DataFrame, *, step_size: float | None = None, n_parameters: int | None = None
+) -> pd.DataFrame:
+    """Hold the fitted bound against quantiles from where it was not fitted, m >= 4.
 
     A row fails where even the lower end of its interval is above the bound: with probability at most
     (1 - level)/2 where the true quantile is not, level that of the intervals.
 
     Parameters
     ----------
-    quantiles : as in `fit_prefactor`, with other widths
+    quantiles : as in `fit_prefactor`
+    step_size, n_parameters : where these were measured, None for where the prefactor was fitted: there its own width
+        is left out
 
     Returns
     -------
-    DataFrame with the columns of ``quantiles`` named there, bound, ratio (quantile/bound), fails
+    DataFrame with the columns of ``quantiles`` named there, bound, ratio (magnitude/bound), fails
 
     Raises
     ------
-    ValueError : as `fit_prefactor`; no rows at another width
+    ValueError : as `fit_prefactor`; no rows from elsewhere
     """
-    rows = _checked(quantiles)
-    others = rows[rows["n_neurons"] != fit.n_neurons].reset_index(drop=True)
+    rows = _checked(quantiles, fit.delta)
+    here = replace(
+        fit,
+        step_size=fit.step_size if step_size is None else step_size,
+        n_parameters=fit.n_parameters if n_parameters is None else n_parameters,
+    )
+    others = (rows if here != fit else rows[rows["n_neurons"] != fit.n_neurons]).reset_index(drop=True)
     if others.empty:
-        raise ValueError(f"quantiles has no width but {fit.n_neurons}, where the prefactor was fitted: add another")
-    bound = fit.bound(others["n_kept"], others["n_neurons"])
-    return others.assign(bound=bound, ratio=others["quantile"] / bound, fails=others["low"] > bound)
+        raise ValueError(
+            f"quantiles has no rows with n_kept >= {LEAST_KEPT} but at n_neurons={fit.n_neurons}, where the prefactor "
+            "was fitted: add another width"
+        )
+    bound = here.bound(others["n_kept"], others["n_neurons"])
+    return others.assign(bound=bound, ratio=others["magnitude"] / bound, fails=others["magnitude_low"] > bound)
 
 
-def _checked(quantiles: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows with m >= 4, or say what is wrong with them."""
+def rows_of_quantile(quantiles: pd.DataFrame, level: float) -> pd.DataFrame:
+    """Return the rows of a table of `meanfield.dropout_quantiles` whose quantile is ``level``; ValueError if none."""
+    rows = quantiles[np.isclose(quantiles["quantile"], level, rtol=0, atol=1e-9)]
+    if rows.empty:
+        known = sorted(quantiles["quantile"].unique().tolist())
+        raise ValueError(
+            f"quantiles must hold the {level:.6g}-quantile, got only {known}: pass quantiles=[{level:.6g}]"
+        )
+    return rows
+
+
+def _checked(quantiles: pd.DataFrame, delta: float) -> pd.DataFrame:
+    """Return the rows with quantile 1 - delta and m >= 4, or say what is wrong with them."""
     if missing := [column for column in COLUMNS if column not in quantiles.columns]:
         raise ValueError(f"quantiles lacks the columns {missing}: it needs {list(COLUMNS)}")
-    rows = quantiles.loc[quantiles["n_kept"] >= LEAST_KEPT, list(COLUMNS)]
-    low, middle, high = (rows[column].to_numpy() for column in ("low", "quantile", "high"))
+    rows = rows_of_quantile(quantiles, 1 - check_delta(delta))
+    rows = rows.loc[rows["n_kept"] >= LEAST_KEPT, list(COLUMNS)]
+    low, middle, high = (rows[f"magnitude{end}"].to_numpy() for end in ("_low", "", "_high"))
     wrong = ~((low <= middle) & (middle <= high) & (low >= 0) & np.isfinite(high))
     if wrong.any():
         first = rows[wrong].iloc[0].to_dict()
-        raise ValueError(f"quantiles of |L_A - L| must be finite with 0 <= low <= quantile <= high, got {first}")
+        raise ValueError(f"quantiles of |L_A - L| must be finite with 0 <= low <= magnitude <= high, got {first}")
     return rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -62,10 +63,11 @@ def _relative_error(network, weights, biases):
     subset=st.integers(1, 15),
     loss=st.sampled_from(["square", "logistic", "cross-entropy"]),
     weight_decay=st.sampled_from([0.0, 0.1, 5.0]),
+    fused=st.booleans(),
     seed=st.integers(0, 1000),
 )
 def test_equals_the_plain_loop(
-    dim, n_neurons, n_outputs, batch_size, n_steps, activation, biases, scaling, subset, loss, weight_decay, seed
+    dim, n_neurons, n_outputs, batch_size, n_steps, activation, biases, scaling, subset, loss, weight_decay, fused, seed
 ):
     n_outputs = {"logistic": 1, "cross-entropy": max(2, n_outputs)}.get(loss, n_outputs)
     network, x, y = _problem(seed, dim, n_neurons, n_outputs, n_steps * batch_size, activation, biases, scaling)
@@ -76,22 +78,32 @@ def test_equals_the_plain_loop(
     if biases and weight_decay and trained & {"weight_0", "bias_0"}:
         trained |= {"weight_0", "bias_0"}
     rate = 0.02 if scaling == "mean-field" else 0.02 / n_neurons
-    result = run_sgd(
-        network,
-        Listed(x, y),
-        step_size=rate,
-        n_steps=n_steps,
-        batch_size=batch_size,
-        trained=trained,
-        loss=loss,
-        weight_decay=weight_decay,
-        rng=0,
-    )
+    with _fused_up_to(1 << 30 if fused else 0):
+        result = run_sgd(
+            network,
+            Listed(x, y),
+            step_size=rate,
+            n_steps=n_steps,
+            batch_size=batch_size,
+            trained=trained,
+            loss=loss,
+            weight_decay=weight_decay,
+            rng=0,
+        )
     weights, expected_biases, losses = plain_sgd(
         network, x, y, np.full(n_steps, rate), batch_size, trained, loss, weight_decay
     )
     assert _relative_error(result.final, weights, expected_biases) <= 1e-10
     assert result.records["loss"].iloc[0] == pytest.approx(losses[0], rel=1e-10)
+
+
+@contextmanager
+def _fused_up_to(n_bytes):
+    """Fuse the pass over the inner weights up to so many bytes of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer, "FUSED_BYTES", n_bytes)
+        patch.setattr(trainer, "FUSED_ROW_BYTES", 0)
+        yield
 
 
 def _targets(loss, y):
@@ -105,12 +117,12 @@ def _targets(loss, y):
 
 @pytest.mark.parametrize("batch_size", [1, 2, 4, 8, 3])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_the_fused_pass_and_the_blocks_agree(monkeypatch, batch_size, dtype):
+def test_the_fused_pass_and_the_blocks_agree(batch_size, dtype):
     network, x, y = _problem(7, 33, 700, 2, 121 * batch_size, "relu", dtype=dtype)
     finals = []
-    for limit in (0, 10**6):
-        monkeypatch.setattr(trainer, "FUSED_ROW_BYTES", limit)
-        final = run_sgd(network, Listed(x, y), step_size=0.05, n_steps=121, batch_size=batch_size, rng=0).final
+    for limit in (0, 1 << 30):
+        with _fused_up_to(limit):
+            final = run_sgd(network, Listed(x, y), step_size=0.05, n_steps=121, batch_size=batch_size, rng=0).final
         finals.append(final)
     _assert_close(*finals, 1e-12 if dtype == np.float64 else 1e-5)
     assert not np.array_equal(finals[0].weights[0], network.weights[0])
@@ -131,8 +143,9 @@ def test_block_panel_and_tile_change_nothing_but_rounding(monkeypatch, block, pa
     network, x, y = _problem(3, 6, 50, 2, 150, "tanh")
     monkeypatch.setattr(trainer, "TILE", tile)
     monkeypatch.setattr(trainer, "PANEL", panel)
-    monkeypatch.setattr(trainer, "block_samples", lambda dim, dtype: block)
-    result = run_sgd(network, Listed(x, y), step_size=0.05, n_steps=150, rng=0)
+    monkeypatch.setattr(trainer, "block_samples", lambda dim: block)
+    with _fused_up_to(0):
+        result = run_sgd(network, Listed(x, y), step_size=0.05, n_steps=150, rng=0)
     weights, biases, _ = plain_sgd(network, x, y, np.full(150, 0.05), 1)
     assert _relative_error(result.final, weights, biases) <= 1e-10
 

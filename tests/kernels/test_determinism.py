@@ -24,10 +24,11 @@ for dtype in (np.float32, np.float64):
     network = Network.init((300, 1500, 2), biases=True, dtype=dtype, rng=1)
     measure = lambda net: {"risk": risk(net, law).value}
     record = Recording(steps=[5, 150], measure=measure) if recorded else None
-    final = run_sgd(network, law, step_size=0.01, n_steps=300, record=record, rng=2).final
-    for array in (*final.weights, *final.biases):
-        digest.update(array.tobytes())
-    digest.update(str(risk(final, law).value).encode())
+    for batch_size in (1, 3):
+        final = run_sgd(network, law, step_size=0.01, n_steps=300, batch_size=batch_size, record=record, rng=2).final
+        for array in (*final.weights, *final.biases):
+            digest.update(array.tobytes())
+        digest.update(str(risk(final, law).value).encode())
 print(digest.hexdigest())
 """
 

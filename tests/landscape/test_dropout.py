@@ -17,7 +17,7 @@ from meanfield.model.network import Network
 from meanfield.model.risk import risk
 
 ACTIVATIONS = ["relu", "tanh", "sigmoid", "quadratic", "truncated-relu"]
-COLUMNS = ["n_kept", "mean_change", "std_change", "standard_error", "method", "n_neurons", "risk"]
+COLUMNS = ["n_kept", "mean_change", "std_change", "standard_error", "method", "n_neurons", "risk", "a_min"]
 ISOTROPIC = IsotropicGaussians(dim=3, delta=0.5)
 
 
@@ -263,7 +263,7 @@ def test_keeping_all_neurons_in_any_order_changes_nothing():
     assert (backwards.value, backwards.standard_error) == (0.0, 0.0)
 
 
-@pytest.mark.parametrize("entry", [2, (3, 1), (4, 2)])
+@pytest.mark.parametrize("entry", [2, (3, 1), (2, 4)])
 def test_drawn_subsets_of_a_deeper_network_agree_with_all_of_them(entry):
     network, law = make_network((3, 4, 4, 2), activation="tanh"), make_data(12, 3, 2)
     changes = enumerated_changes(network, law, entry if isinstance(entry, tuple) else (entry, entry))
@@ -271,7 +271,7 @@ def test_drawn_subsets_of_a_deeper_network_agree_with_all_of_them(entry):
     assert row["standard_error"] == pytest.approx(changes.std() / np.sqrt(500), rel=0.15)
     assert abs(row["mean_change"] - changes.mean()) < 4 * row["standard_error"]
     assert row["std_change"] == pytest.approx(changes.std(), rel=0.15)
-    assert (row["n_kept"], row["method"], row["n_neurons"]) == (entry, "subsets", (4, 4))
+    assert (row["n_kept"], row["method"], row["n_neurons"]) == (entry, "permutations", (4, 4))
     assert row["risk"] == pytest.approx(plain_losses(network, law.x, law.y).mean(), rel=1e-12)
 
 
@@ -284,13 +284,13 @@ def test_a_deeper_network_with_all_neurons_kept_is_unchanged():
 def test_the_standard_error_counts_subsets_and_fresh_samples():
     network = make_network((3, 6, 6, 1), biases=False)
     options = {"n_samples": 10, "n_subsets": 40}
-    curves = [dropout_curve(network, ISOTROPIC, [3], **options, rng=seed) for seed in range(100)]
+    curves = [dropout_curve(network, ISOTROPIC, [3], **options, rng=seed) for seed in range(300)]
     mean, std, error = np.array([curve.iloc[0, 1:4] for curve in curves], dtype=float).T
     from_subsets = std / np.sqrt(40)
-    # 100 replicas know the ratio to about 20%; neither part alone would do.
+    # 300 replicas know the ratio to about 12%; neither part alone would do.
     assert 0.6 < variance_ratio(mean, error) < 1.4
     assert variance_ratio(mean, from_subsets) > 1.5
-    assert variance_ratio(mean, np.sqrt(error**2 - from_subsets**2)) > 1.5
+    assert variance_ratio(mean, np.sqrt(error**2 - from_subsets**2)) > 1.2
 
 
 @pytest.mark.parametrize(
@@ -341,14 +341,12 @@ def test_what_every_question_needs(ask):
         ask(network, make_data(5, 5, 1))
 
 
-def test_unknown_losses_and_unsuitable_networks():
-    network, deeper, law = make_network((3, 4, 1)), make_network((3, 4, 4, 1)), make_data(5, 3, 1)
+def test_unknown_losses():
+    network, law = make_network((3, 4, 1)), make_data(5, 3, 1)
     with pytest.raises(ValueError, match="unknown loss 'sqare': did you mean 'square'"):
         dropout_curve(network, law, [2], loss="sqare")
     with pytest.raises(ValueError, match="unknown loss 'hinge'"):
         dropout_change(network, law, [2], loss="hinge")
-    with pytest.raises(ValueError, match="c_N is for one hidden layer, got 2"):
-        neuron_variance(deeper, law)
 
 
 @pytest.mark.parametrize(

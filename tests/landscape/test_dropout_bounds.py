@@ -422,7 +422,7 @@ def test_bad_arguments(n_kept, options, error, message):
 
 
 def test_several_hidden_layers():
-    with pytest.raises(ValueError, match="the bounds are for one hidden layer, got 2: use dropout_curve there"):
+    with pytest.raises(ValueError, match="one hidden layer here, got 2 layers: use dropout_curve there"):
         dropout_bounds(make_network((4, 5, 6, 1)), make_data(5, 4, 1), [2])
 
 

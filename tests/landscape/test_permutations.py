@@ -15,7 +15,8 @@ from meanfield.landscape import nested
 from meanfield.landscape.dropout import dropout_curve
 from meanfield.landscape.evaluation import Evaluation
 from meanfield.landscape.nested import nested_changes
-from meanfield.landscape.permutations import dropout_quantiles, quantile_intervals, random_joins
+from meanfield.landscape.orders import random_joins
+from meanfield.landscape.permutations import dropout_quantiles, quantile_intervals
 from meanfield.model.laws import Empirical, IsotropicGaussians
 from meanfield.model.losses import LOSSES
 from meanfield.model.risk import risk
@@ -37,6 +38,7 @@ COLUMNS = [
     "method",
     "n_neurons",
     "risk",
+    "a_min",
 ]
 
 
@@ -306,7 +308,8 @@ def test_deeper_networks_have_subsets_drawn(loss):
         assert abs(rows["mean_change"].iloc[0] - changes.mean()) < 4 * rows["standard_error"].iloc[0]
     assert table["n_kept"].tolist() == [2] * 3 + [(3, 1)] * 3 + [(4, 4)] * 3
     assert (table[6:][["change", "magnitude", "mean_change", "std_change", "standard_error"]] == 0).all(axis=None)
-    assert set(table["method"]) == {"subsets"}
+    assert set(table["method"]) == {"permutations"}
+    assert table["a_min"].tolist() == [2] * 3 + [1] * 3 + [4] * 3
     assert table["n_neurons"].tolist() == [(4, 4)] * 9
 
 

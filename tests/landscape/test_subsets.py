@@ -275,7 +275,7 @@ def test_the_bits_do_not_depend_on_the_number_of_threads(monkeypatch, n_threads)
         ({"max_bytes": 0}, ValueError, "max_bytes must be positive and finite, got 0"),
         ({"law": ISOTROPIC}, TypeError, "evaluation on fresh samples needs rng="),
         ({"law": make_data(dim=4)}, ValueError, "network has 3 inputs, but the law Empirical has 4"),
-        ({"network": make_network((3, 4, 4, 1))}, ValueError, "sets are chosen in one hidden layer, got 2"),
+        ({"network": make_network((3, 4, 4, 1))}, ValueError, "one hidden layer here, got 2 layers"),
     ],
 )
 def test_bad_input(options, error, message):

@@ -169,7 +169,8 @@ def test_moments_of_neurons_against_monte_carlo(activation, biases):
 @pytest.mark.parametrize("activation", ACTIVATIONS, ids=str)
 @pytest.mark.parametrize("biases", [False, True])
 def test_tiles_make_the_symmetric_positive_matrix_of_all_pairs(activation, biases, monkeypatch):
-    monkeypatch.setattr(gaussian, "TILE", 32)
+    monkeypatch.setattr(gaussian, "ROWS", 16)
+    monkeypatch.setattr(gaussian, "COLUMNS", 32)
     neurons = random_neurons(activation, 71, 5, np.random.default_rng(3), biases=biases)
     matrix = assembled(neurons)
     b, v = neurons.biases, neurons.variances
@@ -183,7 +184,7 @@ def test_tiles_make_the_symmetric_positive_matrix_of_all_pairs(activation, biase
 
 def test_tiles_between_two_layers_are_all_pairs():
     rng = np.random.default_rng(4)
-    first = random_neurons("relu", gaussian.TILE + 3, 4, rng, biases=True)
+    first = random_neurons("relu", gaussian.COLUMNS + 3, 4, rng, biases=True)
     second = random_neurons(SLOPED, 5, 4, rng, biases=False)
     matrix, transposed = assembled(first, second), assembled(second, first)
     np.testing.assert_allclose(matrix, transposed.T, rtol=0, atol=1e-13 * np.abs(matrix).max())

@@ -362,6 +362,8 @@ def test_load_refuses(tmp_path, changes, error, match):
         ({"scaling": "standard", "activation": "tanh"}, [0, 0, 0], np.sqrt([1 / 50, 1 / 120, 1 / 100])),
         ({"mean": [0, 1, -2], "std": [0.5, 0.1, 3]}, [0, 1, -2], [0.5, 0.1, 3]),
         ({"mean": 2, "std": 0.3}, [2, 2, 2], [0.3, 0.3, 0.3]),
+        ({"mean": [None, 1, None], "std": [None, 0.1, 2]}, [0, 1, 0], [1 / np.sqrt(50), 0.1, 2]),
+        ({"scaling": "standard", "std": [None, 0.1, None]}, [0, 0, 0], [np.sqrt(2 / 50), 0.1, np.sqrt(2 / 100)]),
     ],
 )
 def test_init_draws_each_layer_from_its_gaussian(options, means, stds):
@@ -415,6 +417,7 @@ def test_init_randomness_is_the_callers():
         ((3, 4, 2), {"activation": "gelu"}, ValueError, "unknown activation 'gelu'"),
         ((3, 4, 2), {"std": -1}, ValueError, "std must be finite and not negative"),
         ((3, 4, 2), {"mean": np.nan}, ValueError, "mean must be finite"),
+        ((3, 4, 2), {"std": [None, np.inf]}, ValueError, "std must be finite and not negative"),
         ((3, 4, 2), {"mean": [0, 1, 2]}, ValueError, r"mean must be one number or one a layer \(2\), got 3"),
     ],
 )

@@ -138,7 +138,7 @@ def test_tiles_matter_to_rounding_alone_and_threads_not_at_all(activation, monke
         at_two_threads = risk(network, ISOTROPIC)
     with threadpool_limits(limits=1):
         assert risk(network, ISOTROPIC) == at_two_threads
-    monkeypatch.setattr(gaussian, "TILE", 37)
+    monkeypatch.setattr(gaussian, "ROWS", 37)
     assert risk(network, ISOTROPIC).value == pytest.approx(at_two_threads.value, rel=1e-13)
 
 

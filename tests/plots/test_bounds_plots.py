@@ -28,7 +28,9 @@ def grid() -> pd.DataFrame:
 
 def quantiles_frame() -> pd.DataFrame:
     change = grid().pop("change")
-    return grid().assign(quantile=change, low=0.9 * change, high=1.2 * change)
+    of_change = {"change": change, "change_low": 0.9 * change, "change_high": 1.2 * change}
+    of_magnitude = {name.replace("change", "magnitude"): 1.5 * values for name, values in of_change.items()}
+    return grid().assign(quantile=0.95, **of_change, **of_magnitude)
 
 
 def bounds_frame(names=tuple(BOUNDS)) -> pd.DataFrame:
@@ -55,7 +57,7 @@ def test_one_panel_of_85_mm_a_bound_with_one_vertical_range():
     assert [panel.get_title() for panel in figure.axes] == [module.TITLES[name] for name in BOUNDS]
     assert len({panel.get_ylim() for panel in figure.axes}) == 1
     low, high = figure.axes[0].get_ylim()
-    assert low < quantiles_frame().query("low > 0")["low"].min()
+    assert low < quantiles_frame().query("change_low > 0")["change_low"].min()
     assert high > 3000
 
 
@@ -65,9 +67,9 @@ def test_points_are_the_positive_quantiles_with_their_intervals():
         for container, n_neurons in zip(panel.containers, WIDTHS, strict=True):
             rows = below(quantiles_frame(), n_neurons)
             line, _, (bars,) = container.lines
-            np.testing.assert_allclose(np.column_stack(line.get_data(orig=False)), rows[["n_kept", "quantile"]])
+            np.testing.assert_allclose(np.column_stack(line.get_data(orig=False)), rows[["n_kept", "change"]])
             ends = np.array([segment[:, 1] for segment in bars.get_segments()])
-            np.testing.assert_allclose(ends, rows[["low", "high"]])
+            np.testing.assert_allclose(ends, rows[["change_low", "change_high"]])
 
 
 def test_thin_lines_are_the_bounds_in_the_colours_of_their_widths():
@@ -76,6 +78,21 @@ def test_thin_lines_are_the_bounds_in_the_colours_of_their_widths():
         for n_neurons, style in width_styles(WIDTHS).items():
             rows = below(bounds_frame((name,)), n_neurons)
             np.testing.assert_allclose(np.column_stack(thin[style["color"]].get_data()), rows[["n_kept", "value"]])
+
+
+def test_the_theorems_bound_is_beside_quantiles_of_the_magnitude():
+    figure = figure_of(bounds=pd.concat([bounds_frame(("cantelli",)), bounds_frame(("sup",)).assign(bound="theorem")]))
+    for panel, quantity in zip(figure.axes, ("change", "magnitude"), strict=True):
+        for container, n_neurons in zip(panel.containers, WIDTHS, strict=True):
+            rows = below(quantiles_frame(), n_neurons)
+            np.testing.assert_allclose(container.lines[0].get_ydata(orig=False), rows[quantity])
+
+
+def test_other_quantiles_are_not_drawn():
+    both = pd.concat([quantiles_frame(), quantiles_frame().assign(quantile=0.5)])
+    assert len(figure_of(quantiles=both).axes[0].containers[0].lines[0].get_xdata()) == len(below(both, 16)) / 2
+    with pytest.raises(ValueError, match=r"must hold the 0.95-quantile, got only \[0.5\]"):
+        figure_of(quantiles=quantiles_frame().assign(quantile=0.5))
 
 
 def test_the_thick_line_is_the_limit():
@@ -93,7 +110,9 @@ def test_a_bound_may_have_no_limit():
 
 
 def test_the_label_says_which_quantile():
-    figure = figure_of(bounds=bounds_frame().assign(delta=0.002))
+    figure = figure_of(
+        bounds=bounds_frame().assign(delta=0.002), quantiles=quantiles_frame().assign(quantile=1 - 0.002)
+    )
     assert figure.axes[0].get_ylabel() == "loss change, $L_A-L$:\n99.8% quantile and bound"
     assert figure.axes[0].get_xlabel() == "neurons kept, $m$"
 
@@ -162,13 +181,13 @@ def test_several_delta():
 
 @pytest.mark.parametrize(("value", "got"), [(np.nan, 0), (0.0, 0)])
 def test_nothing_to_draw(value, got):
-    with pytest.raises(ValueError, match=f"positive values of 1 to 3 bounds, got {got}: select some"):
+    with pytest.raises(ValueError, match=f"positive values of 1 to 4 bounds, got {got}: select some"):
         figure_of(bounds=bounds_frame().assign(value=value))
 
 
-def test_more_than_three_bounds():
-    more = pd.concat([bounds_frame(), bounds_frame(("sup",)).assign(bound="theorem")])
-    with pytest.raises(ValueError, match="positive values of 1 to 3 bounds, got 4: select some"):
+def test_more_than_four_bounds():
+    more = pd.concat([bounds_frame(), *(bounds_frame(("sup",)).assign(bound=name) for name in ("theorem", "other"))])
+    with pytest.raises(ValueError, match="positive values of 1 to 4 bounds, got 5: select some"):
         figure_of(bounds=more)
 
 

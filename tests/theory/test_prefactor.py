@@ -1,19 +1,24 @@
-"""One prefactor, fitted at one width: quantiles that obey the form pass at all others, those that do not fail."""
+"""One prefactor, fitted in one place: quantiles that obey the form pass in all others, those that do not fail."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+from random_networks import random_network
 
+from meanfield import IsotropicGaussians, dropout_quantiles
 from meanfield.theory import prefactor
-from meanfield.theory.prefactor import check_prefactor, fit_prefactor, theorem_form
+from meanfield.theory.forms import FORMS, theorem_form
+from meanfield.theory.prefactor import check_prefactor, fit_prefactor
 
 OF = {"step_size": 1e-3, "n_parameters": 33}
 WIDTHS = (64, 256, 1024, 4096)
 FITTED_AT = 256
+MAGNITUDES = ["magnitude", "magnitude_low", "magnitude_high"]
 
 
 def quantiles(growth=0.0, noise=0.0, rng=None):
@@ -22,31 +27,16 @@ def quantiles(growth=0.0, noise=0.0, rng=None):
     form = theorem_form(rows["n_kept"], rows["n_neurons"], **OF)
     true = 3 * form * (rows["n_neurons"] / FITTED_AT) ** growth
     error = noise * (0 if rng is None else rng.standard_normal(len(rows)))
-    quantile = true * (1 + error)
-    return rows.assign(quantile=quantile, low=quantile - 1.96 * noise * true, high=quantile + 1.96 * noise * true)
-
-
-def test_form_in_numbers():
-    z = math.sqrt(math.log(20))
-    noise = math.sqrt(1e-3) * (math.sqrt(33 + math.log(256)) + z)
-    assert theorem_form(64, 256, **OF) == pytest.approx((math.sqrt(math.log(64)) + z) / 8 + noise, rel=1e-14)
-    assert theorem_form(1, 256, **OF, delta=0.5) < theorem_form(1, 256, **OF, delta=0.05)
-
-
-def test_form_falls_with_m_and_rises_with_all_else():
-    m = np.arange(4, 500)
-    assert (np.diff(theorem_form(m, 500, **OF)) < 0).all()
-    base = theorem_form(16, 256, **OF)
-    assert theorem_form(16, 512, **OF) > base
-    assert theorem_form(16, 256, step_size=2e-3, n_parameters=33) > base
-    assert theorem_form(16, 256, step_size=1e-3, n_parameters=34) > base
+    magnitude = true * (1 + error)
+    ends = {"magnitude_low": magnitude - 1.96 * noise * true, "magnitude_high": magnitude + 1.96 * noise * true}
+    return rows.assign(quantile=0.95, magnitude=magnitude, **ends)
 
 
 def test_the_fit_is_the_least_prefactor_that_holds_at_its_width():
     measured = quantiles(noise=0.1, rng=np.random.default_rng(0))
     fit = fit_prefactor(measured, FITTED_AT, **OF)
     here = measured[(measured["n_neurons"] == FITTED_AT) & (measured["n_kept"] >= 4)]
-    slack = fit.bound(here["n_kept"], here["n_neurons"]) - here["high"]
+    slack = fit.bound(here["n_kept"], here["n_neurons"]) - here["magnitude_high"]
     assert slack.min() == pytest.approx(0, abs=1e-12)
     assert here["n_kept"][slack.idxmin()] == fit.n_kept
     assert (fit.n_neurons, fit.delta, fit.step_size, fit.n_parameters) == (FITTED_AT, 0.05, 1e-3, 33)
@@ -55,7 +45,7 @@ def test_the_fit_is_the_least_prefactor_that_holds_at_its_width():
 def test_below_four_nothing_is_asked():
     measured = quantiles()
     few = measured["n_kept"] < 4
-    wild = measured.assign(**{name: measured[name].mask(few, 1e9) for name in ("quantile", "low", "high")})
+    wild = measured.assign(**{name: measured[name].mask(few, 1e9) for name in MAGNITUDES})
     fit = fit_prefactor(wild, FITTED_AT, **OF)
     assert fit.prefactor == pytest.approx(3, rel=1e-12)
     checked = check_prefactor(fit, wild)
@@ -67,7 +57,7 @@ def test_the_other_widths_are_listed_with_their_bounds():
     measured = quantiles(growth=-0.1)
     fit = fit_prefactor(measured, FITTED_AT, **OF)
     checked = check_prefactor(fit, measured)
-    assert list(checked.columns) == ["n_neurons", "n_kept", "quantile", "low", "high", "bound", "ratio", "fails"]
+    assert list(checked.columns) == ["n_neurons", "n_kept", "quantile", *MAGNITUDES, "bound", "ratio", "fails"]
     assert sorted(set(checked["n_neurons"])) == [64, 1024, 4096]
     np.testing.assert_allclose(checked["ratio"], (checked["n_neurons"] / FITTED_AT) ** -0.1, rtol=1e-12)
     # Falling with N, it is above the bound at the smaller width.
@@ -96,11 +86,60 @@ def test_a_single_row_above_is_found():
     measured = quantiles()
     fit = fit_prefactor(measured, FITTED_AT, **OF)
     row = measured.index[(measured["n_neurons"] == 1024) & (measured["n_kept"] == 32)][0]
-    measured.loc[row, ["quantile", "low", "high"]] *= 1.01
+    measured.loc[row, MAGNITUDES] *= 1.01
     checked = check_prefactor(fit, measured)
     failed = checked[checked["fails"]]
     assert failed[["n_neurons", "n_kept"]].to_numpy().tolist() == [[1024, 32]]
     assert failed["ratio"].item() == pytest.approx(1.01, rel=1e-12)
+
+
+DIMS = (8, 32, 128)
+
+
+def by_dimension(rate, noise=0.01):
+    """Quantiles at each d, three times the multilayer form, times d^``rate``."""
+    rng = np.random.default_rng(3)
+    tables = {}
+    for dim in DIMS:
+        table = quantiles()
+        form = FORMS["multilayer"](table["n_kept"], table["n_neurons"], step_size=1e-3, n_parameters=dim)
+        true = 3 * form * (dim / 32) ** rate
+        middle = true * (1 + noise * rng.standard_normal(len(table)))
+        ends = {"magnitude_low": middle - 1.96 * noise * true, "magnitude_high": middle + 1.96 * noise * true}
+        tables[dim] = table.assign(quantile=0.95, magnitude=middle, **ends)
+    return tables
+
+
+def failing(tables, prefactor_times=1.0):
+    """The fraction of rows above the bound fitted at d = 32 and one width, at each d."""
+    fit = fit_prefactor(tables[32], FITTED_AT, step_size=1e-3, n_parameters=32, form="multilayer")
+    fit = replace(fit, prefactor=prefactor_times * fit.prefactor)
+    return [check_prefactor(fit, tables[dim], n_parameters=dim)["fails"].mean() for dim in DIMS]
+
+
+def test_the_multilayer_form_passes_at_other_dimensions_if_it_is_obeyed():
+    assert max(failing(by_dimension(0.0))) < 0.025
+    assert max(failing(by_dimension(0.0), prefactor_times=0.9)) == 1
+
+
+@pytest.mark.parametrize("rate", [-0.2, 0.2])
+def test_the_multilayer_form_is_refuted_by_another_dependence_on_the_dimension(rate):
+    below, here, above = failing(by_dimension(rate))
+    assert here < 0.025
+    assert (below, above) == ((1, 0) if rate < 0 else (0, 1))
+
+
+def test_where_it_was_fitted_the_width_is_left_out_and_elsewhere_not():
+    measured = quantiles()
+    fit = fit_prefactor(measured, FITTED_AT, **OF)
+    assert FITTED_AT not in set(check_prefactor(fit, measured)["n_neurons"])
+    assert check_prefactor(fit, measured, **OF).equals(check_prefactor(fit, measured))
+    for place in ({"n_parameters": 34}, {"step_size": 2e-3}):
+        checked = check_prefactor(fit, measured, **place)
+        assert sorted(set(checked["n_neurons"])) == list(WIDTHS)
+        np.testing.assert_allclose(
+            checked["bound"] / 3, theorem_form(checked["n_kept"], checked["n_neurons"], **OF | place)
+        )
 
 
 class TestErrors:
@@ -113,19 +152,25 @@ class TestErrors:
     def test_no_other_width(self):
         measured = quantiles()
         fit = fit_prefactor(measured, FITTED_AT, **OF)
-        with pytest.raises(ValueError, match="no width but 256, where the prefactor was fitted: add another"):
+        with pytest.raises(ValueError, match="no rows with n_kept >= 4 but at n_neurons=256, where the prefactor was"):
             check_prefactor(fit, measured[measured["n_neurons"] == FITTED_AT])
 
     def test_missing_columns(self):
-        with pytest.raises(ValueError, match=r"quantiles lacks the columns \['low', 'high'\]: it needs"):
-            fit_prefactor(quantiles().drop(columns=["low", "high"]), FITTED_AT, **OF)
+        with pytest.raises(
+            ValueError, match=r"quantiles lacks the columns \['magnitude_low', 'magnitude_high'\]: it needs"
+        ):
+            fit_prefactor(quantiles().drop(columns=MAGNITUDES[1:]), FITTED_AT, **OF)
+
+    def test_no_rows_of_the_quantile(self):
+        with pytest.raises(ValueError, match=r"must hold the 0.9-quantile, got only \[0.95\]: pass quantiles=\[0.9\]"):
+            fit_prefactor(quantiles(), FITTED_AT, **OF, delta=0.1)
 
     @pytest.mark.parametrize(
-        "change", [{"quantile": math.nan}, {"high": math.inf}, {"low": -1.0}, {"high": 0.0}, {"low": 1e9}]
+        ("end", "value"), [("", math.nan), ("_high", math.inf), ("_low", -1.0), ("_high", 0.0), ("_low", 1e9)]
     )
-    def test_quantiles_out_of_order(self, change):
-        with pytest.raises(ValueError, match=r"finite with 0 <= low <= quantile <= high, got \{'n_neurons': 64"):
-            fit_prefactor(quantiles().assign(**change), FITTED_AT, **OF)
+    def test_magnitudes_out_of_order(self, end, value):
+        with pytest.raises(ValueError, match=r"finite with 0 <= low <= magnitude <= high, got \{'n_neurons': 64"):
+            fit_prefactor(quantiles().assign(**{f"magnitude{end}": value}), FITTED_AT, **OF)
 
     @pytest.mark.parametrize(
         ("change", "message"),
@@ -139,10 +184,21 @@ class TestErrors:
         with pytest.raises(ValueError, match=message):
             fit_prefactor(quantiles(), FITTED_AT, **{**OF, **change})
 
-    @pytest.mark.parametrize("n_kept", [0, 9, math.nan])
-    def test_kept_out_of_range(self, n_kept):
-        with pytest.raises(ValueError, match=rf"n_kept must lie in 1..n_neurons, got {n_kept} of 8"):
-            theorem_form(n_kept, 8, **OF)
+    def test_unknown_form(self):
+        with pytest.raises(ValueError, match="unknown form 'multi-layer': did you mean 'multilayer'"):
+            fit_prefactor(quantiles(), FITTED_AT, **OF, form="multi-layer")
+
+
+def test_the_table_of_dropout_quantiles_is_taken_as_it_is():
+    law = IsotropicGaussians(dim=3, delta=0.5)
+    tables = [
+        dropout_quantiles(random_network((3, n, 1)), law, [4, 6], quantiles=[0.5, 0.9], n_samples=50, rng=0)
+        for n in (8, 16)
+    ]
+    fit = fit_prefactor(pd.concat(tables), 8, **OF, delta=0.1)
+    checked = check_prefactor(fit, pd.concat(tables))
+    assert checked["quantile"].tolist() == [0.9, 0.9]
+    assert checked["magnitude"].tolist() == tables[1]["magnitude"].tolist()[1::2]
 
 
 def test_public_names_exist():
