@@ -55,8 +55,9 @@ from meanfield.kernels.multilayer_blocks import (
     share_of,
 )
 from meanfield.kernels.multilayer_outputs import error_signal, move_outputs, sum_tiles
-from meanfield.kernels.products import add_multiple, add_rows_by_columns, add_rows_by_rows, copy, scale
+from meanfield.kernels.products import add_rows_by_columns, add_rows_by_rows
 from meanfield.kernels.threads import wait_for_all
+from meanfield.kernels.vectors import add_multiple, copy, scale
 
 __all__ = ["Parameters", "Settings", "Workspace", "train"]
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from meanfield.kernels._jit import jit, jit_view
 from meanfield.kernels.activations import ActivationCode, activate
 from meanfield.kernels.blas import add_product
-from meanfield.kernels.products import add_multiple, scale
 from meanfield.kernels.threads import wait_for_all
+from meanfield.kernels.vectors import add_multiple, scale
 
 __all__ = [
     "Parameters",

@@ -6,7 +6,8 @@ from meanfield.kernels._jit import jit
 from meanfield.kernels.blas import add_product
 from meanfield.kernels.losses import loss_and_signal
 from meanfield.kernels.multilayer_blocks import layer_weights, share_of
-from meanfield.kernels.products import add_columns_by_columns, add_multiple, dot, scale
+from meanfield.kernels.products import add_columns_by_columns
+from meanfield.kernels.vectors import add_multiple, dot, scale
 
 __all__ = ["error_signal", "move_outputs", "sum_tiles"]
 

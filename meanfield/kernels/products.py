@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from meanfield.kernels._jit import jit, jit_sum
 from meanfield.kernels.blas import add_product
+from meanfield.kernels.vectors import add_multiple, dot
 
-__all__ = ["add_columns_by_columns", "add_multiple", "add_rows_by_columns", "add_rows_by_rows", "copy", "dot", "scale"]
+__all__ = ["add_columns_by_columns", "add_rows_by_columns", "add_rows_by_rows"]
 
 # Rows of a matrix read side by side: enough streams for the prefetcher, and one pass over the result for all of them.
 GROUP = 8
@@ -111,33 +112,3 @@ def _add_combination(out, vector, matrix, low):
             out[j] = near + v4 * m4[j] + v5 * m5[j] + v6 * m6[j] + v7 * m7[j]
     for i in range(grouped, vector.size):
         add_multiple(out, matrix[i, low:high], vector[i])
-
-
-@jit
-def add_multiple(target, source, multiple):
-    """Add ``multiple`` times ``source`` to ``target``, both (n,)."""
-    for i in range(min(target.size, source.size)):
-        target[i] += multiple * source[i]
-
-
-@jit
-def copy(target, source):
-    """Write ``source`` into ``target``, both (n,)."""
-    for i in range(target.size):
-        target[i] = source[i]
-
-
-@jit
-def scale(values, factor):
-    """Multiply ``values`` by ``factor``."""
-    for i in range(values.size):
-        values[i] *= factor
-
-
-@jit_sum
-def dot(a, b):
-    """Return <a, b>, both (n,)."""
-    total = a.dtype.type(0)
-    for i in range(a.size):
-        total += a[i] * b[i]
-    return total
