@@ -8,13 +8,10 @@ measured here is whether the neuron variance c_N settles; the control is the 1/s
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -23,21 +20,34 @@ from meanfield.checks import check_choice, check_integer, check_positive
 from meanfield.dynamics.recording import Recording, Trajectory, log_spaced_steps
 from meanfield.dynamics.sgd import run_sgd
 from meanfield.model.activations import ACTIVATIONS
-from meanfield.model.datasets import DATASETS, TABLE_TYPES, find_data, standardise, table_splits
-from meanfield.model.laws import Empirical, IsotropicGaussians, Law
+from meanfield.model.datasets import DATASETS
+from meanfield.model.laws import Empirical, Law
+from meanfield.model.losses import hold_classes
 from meanfield.model.network import Network
 from meanfield.model.risk import classification_error
 from meanfield.studies.evaluation import FixedSamples
+from meanfield.studies.training_data import GAUSSIANS, digest_of, held_out_law, is_file, training_law
 
-__all__ = ["SCALINGS", "SETTINGS", "DropoutRun", "Setting", "cost", "grid", "one_run"]
+__all__ = [
+    "SCALINGS",
+    "SETTINGS",
+    "DropoutRun",
+    "Setting",
+    "cost",
+    "grid",
+    "initial_network",
+    "one_run",
+    "setting_of",
+    "status_of",
+    "step_size_of",
+    "train",
+]
 
 DEFAULT_DATA = ("gaussians", "digits")
 DEFAULT_WIDTHS = (64, 128, 256, 512, 1024, 2048)
 DEFAULT_SEEDS = 4
 SCALINGS = ("mean-field", "control")
 MOST_DATA_SETS = 3  # that fit beside each other in a figure
-
-GAUSSIANS = IsotropicGaussians(dim=32, delta=0.8)
 
 # The standard deviation over subsets takes N^2 n operations.
 N_SAMPLES = 1400
@@ -138,12 +148,11 @@ def grid(
     replicas = list(product(SCALINGS, sizes, range(n_seeds)))
     runs = []
     for name in dict.fromkeys(data):
-        if not _is_file(name):
+        if not is_file(name):
             check_choice("data set", name, ("gaussians", *DATASETS))
-        digest = _digest(name, target)
-        _training_law(name, target, digest)
-        if name != "gaussians":
-            _test_law(name, target, digest)
+        digest = digest_of(name, target)
+        training_law(name, target, digest)
+        held_out_law(name, target, digest)
         default = setting_of(name)
         first = DropoutRun(
             data=name,
@@ -185,28 +194,18 @@ def one_run(run: DropoutRun, rng: np.random.Generator) -> dict[str, pd.DataFrame
 
 def _trained_and_measured(run: DropoutRun, rng: np.random.Generator) -> dict[str, pd.DataFrame]:
     for_weights, for_training, for_evaluation = rng.spawn(3)
-    law = _training_law(run.data, run.target, run.digest)
+    law = training_law(run.data, run.target, run.digest)
     evaluation = FixedSamples(law, run.n_samples, for_evaluation)
     controlled = run.scaling == "control"
     start = initial_network(run, law, for_weights)
-    trajectory = run_sgd(
-        start,
-        law,
-        step_size=_step_size(run),
-        n_steps=run.n_steps,
-        trained="all" if setting_of(run.data).train_outer else [0],
-        record=Recording(
-            [0, *log_spaced_steps(run.n_steps, RECORDS_PER_DECADE)],
-            measure=None if controlled else evaluation.snapshot,
-        ),
-        on_divergence="stop",
-        rng=for_training,
-    )
+    recorded = [0, *log_spaced_steps(run.n_steps, RECORDS_PER_DECADE)]
+    record = Recording(recorded, measure=None if controlled else evaluation.snapshot)
+    trajectory = train(run, start, law, for_training, record)
     final = trajectory.final
     curve = evaluation.curve(final, kept_numbers(run.n_neurons), std=False if controlled else None)
     half = curve.loc[curve["n_kept"] == run.n_neurons // 2, "mean_change"].item()
     summary = {
-        "status": _status(run, trajectory, curve["risk"].iloc[0], evaluation.snapshot(start)["risk"]),
+        "status": status_of(run, trajectory, curve["risk"].iloc[0], evaluation.snapshot(start)["risk"]),
         "risk": curve["risk"].iloc[0],
         "c_n": curve.attrs["c_n"],
         "c_n_standard_error": curve.attrs["c_n_standard_error"],
@@ -218,7 +217,23 @@ def _trained_and_measured(run: DropoutRun, rng: np.random.Generator) -> dict[str
     return {name: frame.reset_index(drop=True) for name, frame in frames.items()}
 
 
-def _status(run: DropoutRun, trajectory: Trajectory, risk: float, risk_before: float) -> str:
+def train(
+    run: DropoutRun, start: Network, law: Law, rng: np.random.Generator, record: Recording | None = None
+) -> Trajectory:
+    """Train ``start`` as ``run`` says; a divergence is a status."""
+    return run_sgd(
+        start,
+        law,
+        step_size=step_size_of(run),
+        n_steps=run.n_steps,
+        trained="all" if setting_of(run.data).train_outer else [0],
+        record=record,
+        on_divergence="stop",
+        rng=rng,
+    )
+
+
+def status_of(run: DropoutRun, trajectory: Trajectory, risk: float, risk_before: float) -> str:
     """Return "finished", or how the run diverged: to infinity, or to a risk far above the one it began with."""
     if trajectory.diverged:
         how = trajectory.status.partition(":")[0]
@@ -255,60 +270,15 @@ def initial_network(run: DropoutRun, law: Law, rng: np.random.Generator) -> Netw
     )
 
 
-def _step_size(run: DropoutRun) -> float:
+def step_size_of(run: DropoutRun) -> float:
     """Alpha; in the control, alpha / N where output weights are trained, so that its outputs move as fast."""
     shared = run.scaling == "control" and setting_of(run.data).train_outer
     return run.step_size / run.n_neurons if shared else run.step_size
 
 
-@cache
-def _training_law(data: str, target: str | None, digest: str | None) -> Law:
-    """Return the law of a data set's name or file; a file's columns are standardised like the digits' pixels.
-
-    ``digest`` tells apart what one name or path holds at different times.
-    """
-    if data == "gaussians":
-        if target is not None:
-            raise ValueError(f"target {target!r} is for data sets; the Gaussians' labels are +1 and -1")
-        return GAUSSIANS
-    train = find_data(data, split="train", target=target)
-    return standardise(train, train) if _is_file(data) else train
-
-
 def _test_error(run: DropoutRun, network: Network, rng: np.random.Generator) -> float:
     """Return the classification error on fresh samples or the test split; NaN without classes or split."""
-    if run.data == "gaussians":
-        return classification_error(network, GAUSSIANS, n_samples=4000, rng=rng).value
-    test = _test_law(run.data, run.target, run.digest)
-    return float("nan") if test is None else classification_error(network, test).value
-
-
-@cache
-def _test_law(data: str, target: str | None, digest: str | None) -> Empirical | None:
-    if _is_file(data) and "test" not in table_splits(data):
-        return None
-    test = find_data(data, split="test", target=target)
-    if not _holds_classes(test):
-        return None
-    return standardise(test, find_data(data, split="train", target=target)) if _is_file(data) else test
-
-
-def _holds_classes(law: Empirical) -> bool:
-    """Whether the targets are signs, or one-hot rows."""
-    if law.n_outputs == 1:
-        return bool((np.abs(law.y) == 1).all())
-    return bool(np.isin(law.y, (0, 1)).all() and (law.y.sum(axis=1) == 1).all())
-
-
-def _is_file(data: str) -> bool:
-    return Path(data).suffix.lower() in TABLE_TYPES
-
-
-def _digest(data: str, target: str | None) -> str | None:
-    """Return the SHA-256 of a data set's training rows, or of a user's whole file; None for the Gaussians."""
-    if data == "gaussians":
-        return None
-    if _is_file(data):
-        return hashlib.sha256(Path(data).read_bytes()).hexdigest()[:16]
-    law = find_data(data, split="train", target=target)
-    return hashlib.sha256(law.x.tobytes() + law.y.tobytes()).hexdigest()[:16]
+    test = held_out_law(run.data, run.target, run.digest)
+    if test is None or (isinstance(test, Empirical) and not hold_classes(test.y)):
+        return float("nan")
+    return classification_error(network, test, n_samples=4000, rng=rng).value

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from meanfield.studies import dropout, dropout_report
+from meanfield.studies import dropout, dropout_report, training_data
 from meanfield.studies.dropout import grid, one_run
 from meanfield.studies.engine import run_rng
 from meanfield.studies.evaluation import FixedSamples
@@ -114,7 +114,7 @@ def test_the_test_split_is_standardised_by_the_training_split(tmp_path):
     x = rng.standard_normal((300, 3))
     arrays = {"x_train": x[:200], "y_train": np.sign(x[:200, 0]), "x_test": x[200:] + 50, "y_test": np.sign(x[200:, 0])}
     np.savez(tmp_path / "mine.npz", **arrays)
-    test = dropout._test_law(str(tmp_path / "mine.npz"), None, None)
-    train = dropout._training_law(str(tmp_path / "mine.npz"), None, None)
+    test = training_data.held_out_law(str(tmp_path / "mine.npz"), None, None)
+    train = training_data.training_law(str(tmp_path / "mine.npz"), None, None)
     assert abs(train.x[:, :3].mean()) < 1e-12
     assert test.x[:, :3].mean() > 10
