@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -117,7 +118,8 @@ def plane_risk(
     *,
     loss: str = "square",
     n_grid: int = 25,
-    margin: float = 0.25,
+    margin: float = 0.15,
+    also: Iterable[Network] = (),
     n_samples: int = 10_000,
     rng: np.random.Generator | int | None = None,
 ) -> pd.DataFrame:
@@ -129,6 +131,7 @@ def plane_risk(
     loss : see `meanfield.model.losses`
     n_grid : points a side, at least 2
     margin : how far the grid reaches beyond the three networks, in parts of their extent
+    also : networks off the plane over whose feet the grid is to reach too
     rng : Generator or seed, needed where samples are drawn
 
     Returns
@@ -147,17 +150,17 @@ def plane_risk(
     check_integer("n_grid", n_grid, least=2)
     check_nonnegative("margin", margin)
     evaluation = evaluation_on(law, loss, n_samples, rng)
-    corners = pd.DataFrame(plane.corners)
-    v, u = (grid.ravel() for grid in np.meshgrid(*(_ticks(corners[c], n_grid, margin) for c in "vu"), indexing="ij"))
+    held = pd.DataFrame([*plane.corners, *map(plane.project, also)])
+    v, u = (grid.ravel() for grid in np.meshgrid(*(_ticks(held[axis], n_grid, margin) for axis in "vu"), indexing="ij"))
     # Pinned once: each small forward pass would do it anew.
     with single_threaded_blas():
         risks = [evaluation.losses(plane.at(*point)).mean() for point in zip(u, v, strict=True)]
     return pd.DataFrame({"u": u, "v": v, "risk": risks})
 
 
-def _ticks(corners: pd.Series[float], n_grid: int, margin: float) -> NDArray[np.float64]:
-    reach = margin * (corners.max() - corners.min())
-    return np.linspace(corners.min() - reach, corners.max() + reach, n_grid)
+def _ticks(held: pd.Series[float], n_grid: int, margin: float) -> NDArray[np.float64]:
+    reach = margin * (held.max() - held.min())
+    return np.linspace(held.min() - reach, held.max() + reach, n_grid)
 
 
 def _flat(network: Network) -> Vector:

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from meanfield.landscape.dropout import neuron_variance
 from meanfield.model.laws import Empirical, Law
 from meanfield.model.losses import hold_classes
 from meanfield.model.network import Network
@@ -39,8 +40,8 @@ N_SAMPLES = 1400
 # Data sets are learnt for longer than where c_N settles first: their networks should be worth connecting.
 DATA_SET_HORIZON = 400.0
 
-PLANE_POINTS = 25
-LARGEST_ON_PLANE = 256  # neurons; the grid takes PLANE_POINTS^2 passes over the rows
+PLANE_POINTS = 23
+LARGEST_ON_PLANE = 128  # neurons; the grid takes PLANE_POINTS^2 passes over the rows
 
 CONTROL_WAYS = ("dropout", "complement")
 
@@ -179,13 +180,16 @@ def _parameters_of_a_neuron(run: ConnectivityRun, law: Law) -> int:
 
 
 def _quality(pair: Pair, splits: dict[str, Empirical]) -> dict[str, float]:
-    """Return what the ends are worth, as means of both: the risk on the training rows, and the test error."""
-    ends = (pair.first, pair.second)
-    test = splits.get("test")
-    measured = {"risk": float(np.mean([risk(end, pair.rows).value for end in ends])), "test_error": np.nan}
+    """Return means over both ends: risk and c_N on the training rows, and the test error, NaN without classes."""
+    ends, test = (pair.first, pair.second), splits.get("test")
+    errors = [np.nan]
     if test is not None and hold_classes(test.y):
-        measured["test_error"] = float(np.mean([classification_error(end, test).value for end in ends]))
-    return measured
+        errors = [classification_error(end, test).value for end in ends]
+    return {
+        "risk": float(np.mean([risk(end, pair.rows).value for end in ends])),
+        "c_n": float(np.mean([neuron_variance(end, pair.rows).value for end in ends])),
+        "test_error": float(np.mean(errors)),
+    }
 
 
 def _connected(run: ConnectivityRun, pair: Pair, splits: dict[str, Empirical]) -> dict[str, pd.DataFrame]:

@@ -128,8 +128,10 @@ def over_plane(walks: Iterable[Walk], rows: Empirical, n_grid: int) -> dict[str,
         raise TypeError(f"the plane is that of a QuadraticBezier, got {type(bezier).__name__}")
     plane = Plane(bezier.first, bezier.second, bezier.bend)
     projections = [_projection(by_way[way], plane) for way in PROJECTED]
+    path = by_way["dropout"].curve
+    vertices = path.vertices if isinstance(path, WeightPath) else []
     return {
-        "plane": plane_risk(plane, rows, n_grid=n_grid),
+        "plane": plane_risk(plane, rows, n_grid=n_grid, also=vertices),
         "projection": pd.concat(projections, ignore_index=True),
     }
 

@@ -70,6 +70,16 @@ def test_the_risk_on_the_grid_is_that_of_its_networks():
     np.testing.assert_allclose(table[["u", "v"]].max(), points.max(axis=0) + extent / 2)
 
 
+def test_the_grid_reaches_over_the_feet_of_other_networks():
+    law = Empirical(*random_samples("square", 5, WIDTHS[0]))
+    first, second, third = corners()
+    plane, far = Plane(first, second, third), StraightLine(second, first).at(1.0)
+    beyond = plane.at(0.0, -100.0)
+    table = plane_risk(plane, law, n_grid=3, margin=0.0, also=[far, beyond])
+    assert table["v"].min() == pytest.approx(-100)
+    assert table["v"].max() == pytest.approx(plane.corners[2].v)
+
+
 def test_the_dtype_is_kept():
     plane = Plane(*corners(dtype=np.float32))
     assert plane.at(0.5, 0.5).dtype == np.float32
