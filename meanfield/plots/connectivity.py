@@ -66,7 +66,7 @@ METHODS: dict[str, Style] = {
 BARRIER, KEPT = "barrier", "neurons kept of each end, $m$"
 FITTED: Style = {"linewidth": 0.9, "zorder": 1}
 TALL = 1.5  # height of figures whose data span many decades, in panels
-EDGE = 0.02  # height of marks for zero, in parts of the panel
+EDGE = 0.03  # height of marks for zero, in parts of the panel
 
 
 @theme()
@@ -74,8 +74,7 @@ def barrier_against_width(barriers: pd.DataFrame, exponents: pd.DataFrame) -> Fi
     """Draw the barrier of every way against width on training and test rows, with the fitted power laws.
 
     The black line has the theorem's first term for its slope, through the first point of the 7 segments; its height
-    says nothing. A mark at the lower edge stands for pairs of which none has a barrier, which a logarithmic axis
-    cannot show.
+    says nothing. A 0 at the lower edge stands for pairs of which none has a barrier.
 
     Parameters
     ----------
@@ -126,14 +125,16 @@ def _draw_barriers(panel: Axes, rows: pd.DataFrame, x: str, style: Style) -> Non
     draw_points(panel, rows, x, "barrier", **style)
     means = mean_over_seeds(rows, x, "barrier")
     zero = means.loc[means["mean"] == 0, x]
-    look = {**style, "label": None, "linestyle": "none"}
-    panel.plot(zero, np.full(len(zero), EDGE), transform=panel.get_xaxis_transform(), **look)
+    if len(zero):
+        look = {"color": style["color"], "linestyle": "none", "marker": "$0$", "label": "no barrier"}
+        panel.plot(zero, np.full(len(zero), EDGE), transform=panel.get_xaxis_transform(), **look)
 
 
-def _below_means(rows: pd.DataFrame, by: list[str]) -> float:
+def _below_means(rows: pd.DataFrame, by: list[str]) -> float | None:
     """Return a lower end for the vertical axis, below all positive means: intervals may reach down to zero."""
     means = mean_over_seeds(rows, by, "barrier")["mean"]
-    return float(means[means > 0].min()) / 2
+    positive = means[means > 0]
+    return float(positive.min()) / 2 if len(positive) else None
 
 
 def _name_fits(panel: Axes) -> None:

@@ -73,7 +73,7 @@ def _draw_projected(panel: Axes, rows: pd.DataFrame, style: Style, limits: tuple
 
 
 def _name_plane(on_plane: Axes, off_plane: Axes, projection: pd.DataFrame) -> None:
-    on_plane.set_title("plane through both ends and the bend\n(marks: vertices, off it, by their own loss)")
+    on_plane.set_title("plane through both ends and the bend\n(marks: vertices off it, filled by their own loss)")
     on_plane.set(xlabel="$u$", ylabel="$v$", aspect="equal")
     apart = projection.loc[projection["t"] == 1, "u"].max()
     off_plane.set(title="what the projection hides", xlabel="position along the way, $t$", xlim=(0, 1))
