@@ -33,7 +33,7 @@ LADDER = ("random", "best-of", "greedy", "swaps")
 N_SUBSETS = 100  # random halves that "best-of" chooses from
 N_GRID = 21  # points of a curve before the bounded search
 BEND_BATCH = 100
-BEND_STEP = 10.0  # step size of the bend, in units of that of the ends, which took a sample a step
+BEND_STEPS = (10.0, 1.0, 0.1)  # step sizes of the bend, in units of that of the ends, which took a sample a step
 
 # On a plane through the ends and the bend lie these two but not the path.
 PROJECTED = ("dropout", "line", "bezier")
@@ -193,18 +193,24 @@ def _aligned(pair: Pair) -> _Built:
 
 
 def _bezier(pair: Pair) -> _Built:
-    """Train the bend on as many samples as both ends together were trained on."""
-    options: dict[str, Any] = {
-        "step_size": BEND_STEP * pair.step_size,
-        "n_steps": max(1, 2 * pair.n_steps // BEND_BATCH),
-        "batch_size": BEND_BATCH,
-        "rng": pair.for_bend,
-    }
-    try:
-        training = train_bezier(pair.first, pair.second, pair.law, **options)
-    except DivergenceError as divergence:
-        training = divergence.trajectory  # the last finite bend: a curve like others, and measured as it is
-    return _Built(training.curve, training.n_gradients)
+    """Train the bend on as many samples as both ends together; where it diverges, again by a tenth of the step."""
+    n_steps, n_wasted = max(1, 2 * pair.n_steps // BEND_BATCH), 0
+    for step_size in pair.step_size * np.array(BEND_STEPS):
+        try:
+            training = train_bezier(
+                pair.first,
+                pair.second,
+                pair.law,
+                step_size=float(step_size),
+                n_steps=n_steps,
+                batch_size=BEND_BATCH,
+                rng=pair.for_bend,
+            )
+        except DivergenceError as divergence:
+            n_wasted += divergence.trajectory.n_gradients
+        else:
+            return _Built(training.curve, training.n_gradients + n_wasted)
+    return _Built(QuadraticBezier(pair.first, StraightLine(pair.first, pair.second).at(0.5), pair.second), n_wasted)
 
 
 _BUILDERS: dict[str, Callable[[Pair], _Built]] = {

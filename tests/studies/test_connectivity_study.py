@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from meanfield import (
+    DivergenceError,
     StraightLine,
     choose_subset,
     classification_error,
@@ -202,11 +204,20 @@ def test_targets_without_classes_or_test_split_have_no_errors(tmp_path):
     assert frames["summary"]["test_error"].isna().all()
 
 
-def test_a_bend_that_diverges_is_measured_as_it_was_last(monkeypatch):
-    monkeypatch.setattr(connectivity_ways, "BEND_STEP", 1e8)
-    frames = one_run(small_run(horizon=100.0, n_neurons=4, activation="quadratic", step_size=0.01), run_rng(0, 0))
-    assert np.isfinite(row(frames, "bezier")["barrier"])
-    assert frames["cost"].set_index("way").loc["bezier", "n_gradients"] < 20_000
+@pytest.mark.parametrize(("largest", "n_trained", "n_failed"), [(1.0, 1, 0), (0.02, 1, 1), (0.0, 0, 3)])
+def test_a_bend_that_diverges_is_trained_again_by_smaller_steps(monkeypatch, largest, n_trained, n_failed):
+    whole = connectivity_ways.train_bezier
+
+    def failing(*arguments, step_size, **options):
+        if step_size > largest:
+            raise DivergenceError("too large", SimpleNamespace(n_gradients=7))
+        return whole(*arguments, step_size=step_size, **options)
+
+    monkeypatch.setattr(connectivity_ways, "train_bezier", failing)
+    frames = one_run(small_run(horizon=40.0), run_rng(0, 0))
+    assert frames["cost"].set_index("way").loc["bezier", "n_gradients"] == 4000 * n_trained + 7 * n_failed
+    is_line = row(frames, "bezier")["barrier"] == pytest.approx(row(frames, "line")["barrier"], rel=1e-6)
+    assert is_line == (n_trained == 0)
 
 
 @pytest.fixture(scope="module")
