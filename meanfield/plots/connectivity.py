@@ -73,7 +73,7 @@ EDGE = 0.03  # height of marks for zero, in parts of the panel
 def barrier_against_width(barriers: pd.DataFrame, exponents: pd.DataFrame) -> Figure:
     """Draw the barrier of every way against width on training and test rows, with the fitted power laws.
 
-    The black line has the theorem's first term for its slope, through the first point of the 7 segments; its height
+    The black line has the theorem's first term for its slope, from above the first point of the 7 segments; its height
     says nothing. A 0 at the lower edge stands for pairs of which none has a barrier.
 
     Parameters
@@ -126,7 +126,13 @@ def _draw_barriers(panel: Axes, rows: pd.DataFrame, x: str, style: Style) -> Non
     means = mean_over_seeds(rows, x, "barrier")
     zero = means.loc[means["mean"] == 0, x]
     if len(zero):
-        look = {"color": style["color"], "linestyle": "none", "marker": "$0$", "label": "no barrier"}
+        look = {
+            "color": style["color"],
+            "linestyle": "none",
+            "marker": "$0$",
+            "label": "no barrier",
+            "markeredgewidth": 0,
+        }
         panel.plot(zero, np.full(len(zero), EDGE), transform=panel.get_xaxis_transform(), **look)
 
 
@@ -142,7 +148,7 @@ def _name_fits(panel: Axes) -> None:
 
 
 def _draw_form(panel: Axes, barriers: pd.DataFrame) -> None:
-    """Draw sqrt(log N)/sqrt(N) through the first point of the 7 segments."""
+    """Draw sqrt(log N)/sqrt(N) from above the first point of the 7 segments."""
     rows = barriers[(barriers["scaling"] == "mean-field") & (barriers["way"] == "dropout")]
     first = mean_over_seeds(rows, "n_neurons", "barrier").head(1)
     if first.empty:

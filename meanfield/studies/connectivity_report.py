@@ -32,9 +32,9 @@ __all__ = ["STUDY", "report"]
 
 MARGIN = 0.1  # of `settled_from`, fixed before the values were seen
 LEGEND = (
-    "barrier: maximum along the way less the larger end; 90% Student intervals over pairs. All rows of a split are its "
-    "population: on dropout paths the maximum over the path is that over its vertices, exactly; on lines and curves "
-    "it is the highest value found, a lower bound."
+    "barrier: maximum along the way less the larger end; 90% Student intervals over pairs. The rows measured on "
+    "are the population: on dropout paths the maximum over the path is that over its vertices, exactly; on lines and "
+    "curves it is the highest value found, a lower bound."
 )
 ABOUT_THE_BOUND = (
     "A bound from above with unknown K is not refuted by a barrier that falls faster, or that lies below other ways. "
