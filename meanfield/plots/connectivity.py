@@ -31,7 +31,7 @@ from meanfield.plots.style import (
     width_styles,
 )
 
-__all__ = ["WAYS", "WAY_NAMES", "barrier_against_width", "better_halves", "check_ways", "finished", "loss_along_ways"]
+__all__ = ["WAYS", "WAY_NAMES", "barrier_against_width", "better_halves", "check_ways", "loss_along_ways"]
 
 Style = dict[str, Any]
 
@@ -48,12 +48,7 @@ WAYS: dict[str, Style] = {
     "bezier": {"label": "Bezier curve", "color": "#CC79A7", "marker": "p", "markersize": 4.8, **_HOLLOW},
     "untrained": {"label": "dropout path, untrained ends", "color": "0.7", "marker": "P", "markersize": 4.5},
 }
-CONTROL: Style = {
-    "label": r"control, $1/\sqrt{N}$ scaling, 7 segments",
-    "color": "black",
-    "marker": "X",
-    "markersize": 4.5,
-}
+CONTROL: Style = {"label": r"control, $1/\sqrt{N}$ scaling", "color": "black", "marker": "X", "markersize": 4.5}
 WAY_NAMES = {way: str(style["label"]) for way, style in WAYS.items()}
 SPLITS = {"train": "training rows", "test": "test rows"}
 IDLE: Style = {"color": "0.92", "zorder": 0, "linewidth": 0}
@@ -101,7 +96,7 @@ def barrier_against_width(barriers: pd.DataFrame, exponents: pd.DataFrame) -> Fi
         mark_widths(panel, here["n_neurons"])
     _name_fits(axes[0, 0])
     _share_range(axes[0], least=_below_means(barriers, ["scaling", "way", "split", "n_neurons"]))
-    return finished(figure)
+    return _finished(figure)
 
 
 _FIT = ["exponent", "constant", "x_min", "x_max"]
@@ -189,11 +184,8 @@ def loss_along_ways(profile: pd.DataFrame) -> Figure:
             panel.set(xscale="linear", xlim=(0, 1))
         _draw_path_at_widths(left, profile[profile["way"] == "dropout"], measure)
         _draw_ways(right, widest, measure)
-        if measure == "risk":
-            _share_range((left, right))
-        else:
-            _start_at_zero((left, right))
-    return finished(figure)
+        (_share_range if measure == "risk" else _start_at_zero)((left, right))
+    return _finished(figure)
 
 
 def _draw_path_at_widths(panel: Axes, path: pd.DataFrame, measure: str) -> None:
@@ -251,7 +243,7 @@ def better_halves(ladder: pd.DataFrame, slopes: pd.DataFrame) -> Figure:
     axes[0, 0].set_ylim(bottom=_below_means(widest, ["method", "n_kept"]))
     _name_fits(axes[0, 0])
     _draw_against_change(axes[0, 1], halves)
-    return finished(figure)
+    return _finished(figure)
 
 
 def _draw_in_kept(panel: Axes, rows: pd.DataFrame, fits: pd.DataFrame, n_neurons: int) -> None:
@@ -274,8 +266,7 @@ def _draw_against_change(panel: Axes, halves: pd.DataFrame) -> None:
         draw_power_law(panel, positive["change"], (1, 1), 1, label="equal", **GUIDE)
 
 
-def finished(figure: Figure) -> Figure:
-    """Note what is empty and add the legend."""
+def _finished(figure: Figure) -> Figure:
     for panel in figure.axes:
         note_if_empty(panel)
     add_legend(figure)
