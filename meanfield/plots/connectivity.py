@@ -34,7 +34,6 @@ from meanfield.plots.style import (
 __all__ = ["WAYS", "WAY_NAMES", "barrier_against_width", "better_halves", "check_ways", "loss_along_ways"]
 
 Style = dict[str, Any]
-
 _HOLLOW: Style = {"markerfacecolor": "white", "markeredgewidth": 1.0}
 
 # Colours of Okabe and Ito; filled markers are certified maxima.
@@ -104,8 +103,7 @@ _FIT = ["exponent", "constant", "x_min", "x_max"]
 
 def _series(barriers: pd.DataFrame) -> list[tuple[str, str, Style]]:
     """Return scaling, way and look of what is drawn; of the control the 7 segments alone."""
-    present = set(barriers["way"])
-    shown = [("mean-field", way, style) for way, style in WAYS.items() if way in present]
+    shown = [("mean-field", way, style) for way, style in WAYS.items() if (barriers["way"] == way).any()]
     return [*shown, ("control", "dropout", CONTROL)] if (barriers["scaling"] == "control").any() else shown
 
 
@@ -276,7 +274,7 @@ def _finished(figure: Figure) -> Figure:
 def _share_range(axes: Sequence[Axes], least: float | None = None) -> None:
     low, high = np.transpose([panel.get_ylim() for panel in axes])
     for panel in axes:
-        panel.set_ylim(low.min() if least is None else least, high.max())
+        panel.set_ylim(least or low.min(), high.max())
 
 
 def check_ways(ways: pd.Series) -> None:
