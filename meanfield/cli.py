@@ -280,6 +280,54 @@ def _say_lines(lines: Iterable[str]) -> None:
         typer.echo(line)
 
 
+@studies.command("connectivity")
+def run_connectivity(
+    data: Annotated[
+        str,
+        typer.Option(help="gaussians, digits, mnist, fashion-mnist, cifar10, cifar10-subset, or an .npz or .csv file."),
+    ] = "digits",
+    target: Annotated[
+        str | None, typer.Option(help="What is learnt of a data set: one-hot, sign or value.", show_default="its own")
+    ] = None,
+    widths: Annotated[str, typer.Option(help="Numbers of neurons N, comma-separated.")] = "32,64,128,256,512,1024",
+    pairs: Annotated[int, typer.Option(help="Pairs of networks of each width.")] = 4,
+    activation: Annotated[
+        str | None, typer.Option(help="Activation.", show_default="truncated-relu for gaussians, else relu")
+    ] = None,
+    step_size: Annotated[
+        float | None, typer.Option(help="Step size alpha.", show_default="0.001 for gaussians, else 0.02")
+    ] = None,
+    horizon: Annotated[
+        float | None, typer.Option(help="Time T = steps x alpha.", show_default="4 for gaussians, else 400")
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="float64 or float32.")] = "float64",
+    samples: Annotated[int, typer.Option(help="Samples of a measurement; a smaller data set is taken whole.")] = 1400,
+    output: Output = Path("results/connectivity"),
+    workers: Workers = None,
+    root_seed: RootSeed = 0,
+) -> None:
+    """Are solutions connected? Train pairs at many widths, join each by several ways, judge whether barriers fall.
+
+    Finished runs are kept in the output folder and not run again; Ctrl-C loses only the runs under way.
+    """
+    from meanfield.studies.connectivity import grid
+    from meanfield.studies.connectivity_report import STUDY
+
+    runs = grid(
+        data=data,
+        target=target,
+        widths=_integers("widths", widths),
+        n_pairs=pairs,
+        activation=activation,
+        step_size=step_size,
+        horizon=horizon,
+        dtype=dtype,
+        n_samples=samples,
+        root_seed=root_seed,
+    )
+    _run(STUDY, runs, output, root_seed, workers)
+
+
 def _list(words: str) -> list[str]:
     return [word.strip() for word in words.split(",") if word.strip()]
 

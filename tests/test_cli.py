@@ -249,3 +249,30 @@ def test_the_last_column_of_a_table_is_its_target(tmp_path):
     assert result.exit_code == 0, result.output
     assert "mine.csv: relu" in result.stdout
     assert pd.read_csv(tmp_path / "tables" / "widths.csv")["risk"].gt(100).all()
+
+
+def test_connectivity_prints_table_and_verdict_and_a_second_call_runs_nothing(tmp_path):
+    small = ["--widths", "4,16", "--pairs", "2", "--horizon", "0.2", "--samples", "200", "--output", tmp_path]
+    first = _meanfield("run", "connectivity", *small)
+    assert first.returncode == 0, first.stderr
+    for expected in ("7 segments", "does the barrier fall with N?", "8 of 8 runs are finished (0 before, 8 now)"):
+        assert expected in first.stdout
+    assert (tmp_path / "figures" / "barrier-against-width.pdf").is_file()
+    second = _meanfield("run", "connectivity", *small)
+    assert "8 of 8 runs are finished (8 before, 0 now)" in second.stdout
+    assert second.stdout.split("\n\n")[0] == first.stdout.split("\n\n")[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data", "digit"], "error: unknown data set 'digit': did you mean 'digits'?"),
+        (["--widths", "2"], "error: widths must be at least 4, two neurons in each half, got 2"),
+        (["--widths", "64,many"], "error: widths must be integers separated by commas, got 'many'"),
+    ],
+)
+def test_bad_options_of_connectivity_are_one_line_without_traceback(arguments, message, tmp_path):
+    result = _meanfield("run", "connectivity", "--output", tmp_path, *arguments)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1

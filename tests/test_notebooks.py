@@ -11,6 +11,7 @@ from nbclient import NotebookClient
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 
 SMALL = {
+    "are_solutions_connected": "WIDTHS = [4, 16, 64]\nPAIRS = 2\nSTEP_SIZE, N_STEPS = 0.02, 50",
     "does_the_loss_change_depend_on_n": (
         "WIDTHS = [4, 16, 64]\nSEEDS = 2\nSTEP_SIZE, N_STEPS = 1e-3, 20\nN_SAMPLES = 50"
     ),

@@ -21,6 +21,7 @@ from meanfield.dynamics.recording import Recording, Trajectory, log_spaced_steps
 from meanfield.dynamics.sgd import run_sgd
 from meanfield.model.activations import ACTIVATIONS
 from meanfield.model.laws import Empirical, Law
+from meanfield.model.losses import hold_classes
 from meanfield.model.network import Network
 from meanfield.model.risk import classification_error
 from meanfield.studies.data import GAUSSIANS, checked_digest, held_out, law_of
@@ -40,6 +41,7 @@ __all__ = [
     "one_run",
     "setting_of",
     "status_of",
+    "step_size_of",
     "trained",
     "unmet_assumptions",
 ]
@@ -241,7 +243,7 @@ def trained(
     return run_sgd(
         start,
         law,
-        step_size=_step_size(run),
+        step_size=step_size_of(run),
         n_steps=run.n_steps,
         trained="all" if setting_of(run.data).train_outer else [0],
         record=Recording([0, *log_spaced_steps(run.n_steps, RECORDS_PER_DECADE)], measure=measure),
@@ -287,7 +289,7 @@ def initial_network(run: DropoutRun, law: Law, rng: np.random.Generator) -> Netw
     )
 
 
-def _step_size(run: DropoutRun) -> float:
+def step_size_of(run: DropoutRun) -> float:
     """Alpha; in the control, alpha / N where output weights are trained, so that its outputs move as fast."""
     shared = run.scaling == "control" and setting_of(run.data).train_outer
     return run.step_size / run.n_neurons if shared else run.step_size
@@ -295,7 +297,7 @@ def _step_size(run: DropoutRun) -> float:
 
 def _test_error(run: DropoutRun, network: Network, rng: np.random.Generator) -> float:
     """Return the classification error on fresh samples or the test split; NaN without classes or split."""
-    if run.data == "gaussians":
-        return classification_error(network, GAUSSIANS, n_samples=4000, rng=rng).value
     test = held_out(run.data, run.target, run.digest)
-    return float("nan") if test is None else classification_error(network, test).value
+    if test is None or (isinstance(test, Empirical) and not hold_classes(test.y)):
+        return float("nan")
+    return classification_error(network, test, n_samples=4000, rng=rng).value

@@ -17,7 +17,14 @@ from meanfield.landscape.orders import DrawnChanges, drawn_changes
 from meanfield.model.laws import Empirical, Law
 from meanfield.model.network import Network
 
-__all__ = ["FixedSamples"]
+__all__ = ["FixedSamples", "fixed_rows"]
+
+
+def fixed_rows(law: Law, n_samples: int, rng: np.random.Generator) -> Empirical:
+    """Return a data set no larger than ``n_samples`` as it is, else as many samples as a population of their own."""
+    if isinstance(law, Empirical) and law.n_samples <= n_samples:
+        return law
+    return Empirical(*law.sample(n_samples, rng))
 
 
 class FixedSamples:

@@ -1,0 +1,242 @@
+"""What the connectivity study says: tables, figures and the verdict in words, from its records alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from meanfield.plots import connectivity as plots
+from meanfield.plots.planes import loss_on_plane
+from meanfield.plots.style import mean_over_seeds
+from meanfield.studies.connectivity import ConnectivityRun, cost, memory, one_run
+from meanfield.studies.connectivity_tables import (
+    costs,
+    exponent_of,
+    exponents_in_width,
+    form_exponent,
+    form_terms,
+    ladder_slopes,
+    means,
+)
+from meanfield.studies.connectivity_ways import CERTIFIED, UNTRAINED, WAYS
+from meanfield.studies.report import Report, Study, plus_minus
+from meanfield.studies.store import Store
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["STUDY", "report"]
+
+MARGIN = 0.1  # of `settled_from`, fixed before the values were seen
+LEGEND = (
+    "barrier: maximum along the way less the larger end; 90% Student intervals over pairs. The rows measured on "
+    "are the population: on dropout paths the maximum over the path is that over its vertices, exactly; on lines and "
+    "curves it is the highest value found, a lower bound."
+)
+ABOUT_THE_BOUND = (
+    "A bound from above with unknown K is not refuted by a barrier that falls faster, or that lies below other ways. "
+    "Nor does one that falls more slowly over this range refute it: its second term does not fall with N."
+)
+ABOUT_THE_ENDS = (
+    "What makes the barrier of a dropout path fall is that neurons average, not that SGD found a minimum: compare the "
+    "untrained ends. What training adds is that the ends are worth connecting."
+)
+
+
+def report(store: Store, runs: Sequence[ConnectivityRun]) -> Report:
+    """Read the finished ``runs`` back and conclude; pairs of which one diverged are named and left out."""
+    status = dict(zip(runs, store.frames("summary", runs)["status"], strict=True))
+    named = [f"{_title(run)}: {word}" for run, word in status.items() if word != "finished"]
+    finished = [run for run, word in status.items() if word == "finished"]
+    mean_field = [run for run in finished if run.scaling == "mean-field"]
+    if not mean_field:
+        return Report({}, {}, pd.DataFrame(), ["no pair in mean-field scaling is finished yet", *named])
+    frames = {name: store.frames(name, finished) for name in ("summary", "barriers", "cost")}
+    frames |= {name: store.frames(name, mean_field) for name in ("profile", "ladder")}
+    tables = {
+        "means": means(frames["barriers"]),
+        "exponents": exponents_in_width(frames["barriers"]),
+        "slopes": ladder_slopes(frames["ladder"]),
+        "costs": costs(frames["cost"]),
+    }
+    on_plane = [run for run in mean_field if run.plane_points]
+    planes = {name: store.frames(name, on_plane[:1]) for name in ("plane", "projection") if on_plane}
+    words = [*_verdict(mean_field[0], frames, tables), LEGEND, *named]
+    return Report({**frames, **planes, **tables}, _figures(frames, tables, planes), _short(frames), words)
+
+
+STUDY = Study("connectivity", one_run, cost, memory, report)
+
+
+def _title(run: ConnectivityRun) -> str:
+    return f"{run.data}, {run.scaling}, N = {run.n_neurons}, pair {run.seed}"
+
+
+def _figures(
+    frames: dict[str, pd.DataFrame], tables: dict[str, pd.DataFrame], planes: dict[str, pd.DataFrame]
+) -> dict[str, Figure]:
+    profile = frames["profile"]
+    exponents = tables["exponents"]
+    drawn = {
+        "barrier-against-width": plots.barrier_against_width(
+            frames["barriers"], exponents[exponents["measure"] == "barrier"]
+        ),
+        "loss-along-ways": plots.loss_along_ways(profile[profile["seed"] == profile["seed"].min()]),
+        "better-halves": plots.better_halves(frames["ladder"], tables["slopes"]),
+    }
+    if planes:
+        drawn["loss-on-plane"] = loss_on_plane(planes["plane"], planes["projection"])
+    return drawn
+
+
+# Headings of the printed table.
+SHORT = {
+    "dropout": "7 segments",
+    "greedy": "greedy",
+    "line": "line",
+    "aligned": "aligned",
+    "bezier": "Bezier",
+}
+
+
+def _short(frames: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return the table to print: a row a width, what the ends are worth, the barrier on the training rows by way."""
+    train = frames["barriers"][frames["barriers"]["split"] == "train"]
+    by_way = dict(tuple(train[train["scaling"] == "mean-field"].groupby("way")))
+    ends = frames["summary"][frames["summary"]["scaling"] == "mean-field"]
+    columns = {"risk": _column(ends, "risk"), "test error": _column(ends, "test_error")}
+    columns |= {heading: _column(by_way[way], "barrier") for way, heading in SHORT.items()}
+    columns["control"] = _column(train[(train["scaling"] == "control") & (train["way"] == "dropout")], "barrier")
+    return pd.DataFrame(columns).rename_axis("N").reset_index()
+
+
+def _column(rows: pd.DataFrame, name: str) -> pd.Series:
+    table = mean_over_seeds(rows, "n_neurons", name).set_index("n_neurons")
+    words = [plus_minus(mean, half) for mean, half in zip(table["mean"], table["half_width"], strict=True)]
+    return pd.Series(words, index=table.index, dtype=object)
+
+
+def _verdict(run: ConnectivityRun, frames: dict[str, pd.DataFrame], tables: dict[str, pd.DataFrame]) -> Iterator[str]:
+    exponents = tables["exponents"]
+    yield (
+        f"{run.data}: {run.activation}, step size {run.step_size:g}, time {run.horizon:g} ({run.n_steps} samples an "
+        "end); pairs differ in their seeds alone"
+    )
+    yield f"does the barrier fall with N? exponents on training rows; flat: inside +-{MARGIN:g}"
+    for way in WAYS:
+        yield f"  {plots.WAY_NAMES[way]} ({_certainty(way)}): {_on_exponent(_row(exponents, way))}"
+    yield "the dropout path of 7 segments"
+    yield from _on_path(frames, exponents)
+    yield f"  control, 1/sqrt(N) scaling: {_on_control(_row(exponents, 'dropout', scaling='control'))}"
+    yield f"  {ABOUT_THE_ENDS}"
+    yield "beside the form of the theorem, K (sqrt(log N)/sqrt(N) + sqrt(alpha (D + log N))) at z = 0"
+    yield from _on_form(run, frames, _row(exponents, "dropout"))
+    yield f"a better half is a lower barrier: N at m = N/2, m at N = {frames['ladder']['n_neurons'].max()}"
+    yield from _on_ladder(tables["slopes"])
+    yield "cost at the largest width: passes over the training rows, gradients of samples, seconds"
+    yield from _on_costs(tables["costs"])
+
+
+def _certainty(way: str) -> str:
+    return "certified" if way in CERTIFIED else "a lower bound"
+
+
+def _row(
+    exponents: pd.DataFrame,
+    way: str,
+    *,
+    scaling: str = "mean-field",
+    split: str = "train",
+    measure: str = "barrier",
+) -> pd.Series | None:
+    """Return the one row of the table of exponents; None where there are no such pairs."""
+    wanted = {"scaling": scaling, "way": way, "split": split, "measure": measure}
+    rows = exponents[(exponents[list(wanted)] == pd.Series(wanted)).all(axis=1)]
+    return rows.iloc[0] if len(rows) else None
+
+
+def _on_exponent(row: pd.Series | None, symbol: str = "N") -> str:
+    """Say whether a barrier falls, with its interval, and where there is none at all."""
+    if row is None:
+        return "not measured"
+    zero = f"none in {row['n_zero']:.0f} pairs of N = {row['zero_widths']}" if row["n_zero"] > 0 else ""
+    return "; ".join(filter(None, (_trend(row, symbol), zero)))
+
+
+def _trend(row: pd.Series, symbol: str = "N") -> str:
+    if not np.isfinite(row["exponent"]):
+        return f"not judged: {row['not_judged']}"
+    interval = f"{100 * row['level']:g}% interval {row['low']:z.2f}..{row['high']:z.2f}"
+    span = f"{symbol} in {row['x_min']:.0f}..{row['x_max']:.0f}"
+    last = f", {row['last_exponent']:z.2f} between the last two" if np.isfinite(row["last_exponent"]) else ""
+    return f"{_direction(row)}, exponent {row['exponent']:z.2f} ({interval}, {span}{last})"
+
+
+def _direction(row: pd.Series) -> str:
+    if row["high"] < -MARGIN:
+        return "falls"
+    if row["low"] > MARGIN:
+        return "GROWS"
+    return "is flat" if row["low"] > -MARGIN and row["high"] < MARGIN else "is not shown to fall"
+
+
+def _on_path(frames: dict[str, pd.DataFrame], exponents: pd.DataFrame) -> Iterator[str]:
+    """Explain the exponent by that of c_N, and hold others beside it."""
+    ends = frames["summary"][frames["summary"]["scaling"] == "mean-field"]
+    expected = exponent_of(ends.assign(change=ends["c_n"] / (ends["n_neurons"] - 1)), "change")
+    yield f"  c_N/(N - 1), the mean loss change of a random half, {_trend(expected)}: -1 once c_N has settled"
+    yield f"  above the line between both losses: {_on_exponent(_row(exponents, 'dropout', measure='above_chord'))}"
+    yield f"  on test rows: {_on_exponent(_row(exponents, 'dropout', split='test'))}"
+    yield f"  classification error: {_on_errors(frames['barriers'])}"
+    yield f"  between untrained ends: {_on_exponent(_row(exponents, UNTRAINED))}"
+
+
+def _on_errors(barriers: pd.DataFrame) -> str:
+    """Say by how much the classification error on training rows exceeds the larger end's, as far as found."""
+    rows = barriers[(barriers["way"] == "dropout") & (barriers["split"] == "train")]
+    rises = mean_over_seeds(rows[rows["scaling"] == "mean-field"], "n_neurons", "error_barrier")
+    if rises.empty:
+        return "the targets are no classes"
+    parts = [f"{row.mean:.3f} at N = {row.n_neurons}" for row in rises.iloc[[0, -1]].itertuples()]
+    return f"rises by {' and '.join(parts)}, as far as found"
+
+
+def _on_control(row: pd.Series | None) -> str:
+    if row is None or not np.isfinite(row["exponent"]):
+        return _on_exponent(row)
+    word = "FALLS, as it must not" if row["high"] < -MARGIN else "does not fall, as it must not"
+    return f"{word}: {_trend(row)}"
+
+
+def _on_form(run: ConnectivityRun, frames: dict[str, pd.DataFrame], row: pd.Series | None) -> Iterator[str]:
+    """Hold the barrier's exponent beside that of the theorem's first term, and its size beside both terms."""
+    summary, barriers = frames["summary"], frames["barriers"]
+    if row is not None and np.isfinite(row["exponent"]):
+        expected = form_exponent([n for n in summary["n_neurons"].unique() if row["x_min"] <= n <= row["x_max"]])
+        yield f"  the barrier of 7 segments {_beside(row, expected)} the first term, of exponent {expected:.2f} here"
+    n_neurons = int(summary["n_neurons"].max())
+    first, second = form_terms(n_neurons, run.step_size, int(summary["n_parameters"].iloc[0]))
+    rows = barriers.query("scaling == 'mean-field' and way == 'dropout' and split == 'train'")
+    barrier = rows.loc[rows["n_neurons"] == n_neurons, "barrier"].mean()
+    yield f"  at N = {n_neurons} and K = 1 the terms are {first:.3g} and {second:.3g}, the barrier {barrier:.3g}"
+    yield f"  {ABOUT_THE_BOUND}"
+
+
+def _beside(row: pd.Series, expected: float) -> str:
+    if row["high"] < expected:
+        return "falls faster than"
+    return "falls more slowly than" if row["low"] > expected else "is not told apart from"
+
+
+def _on_ladder(slopes: pd.DataFrame) -> Iterator[str]:
+    for method, rows in slopes[slopes["measure"] == "barrier"].groupby("method", sort=False):
+        for direction, here in rows.groupby("direction"):
+            yield f"  {method}, in {direction}: {_on_exponent(here.iloc[0], str(direction))}"
+
+
+def _on_costs(table: pd.DataFrame) -> Iterator[str]:
+    for row in table.itertuples():
+        yield f"  {plots.WAY_NAMES[str(row.way)]}: {row.n_passes:.0f}, {row.n_gradients:.0f}, {row.seconds:.2g}"
