@@ -30,7 +30,7 @@ from meanfield.studies.data import held_out, law_of
 from meanfield.studies.dropout import DropoutRun, initial_network, setting_of, status_of, step_size_of, trained
 from meanfield.studies.evaluation import fixed_rows
 
-__all__ = ["ConnectivityRun", "cost", "grid", "one_run", "ways_of"]
+__all__ = ["ConnectivityRun", "cost", "grid", "memory", "one_run", "ways_of"]
 
 DEFAULT_DATA = "digits"
 DEFAULT_WIDTHS = (32, 64, 128, 256, 512, 1024)
