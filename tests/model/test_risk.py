@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
-from meanfield.model import overlaps
 from meanfield.model import network as network_module
+from meanfield.model import overlaps
 from meanfield.model import risk as risk_module
 from meanfield.model.activations import PiecewiseLinear
 from meanfield.model.gaussian import GaussianPair, first_layer, pair_overlap
