@@ -118,6 +118,7 @@ def run_dropout_regime(
     horizon: Annotated[
         float, typer.Option(help="Time T = steps x alpha; a quarter for step sizes and dimensions.")
     ] = 20.0,
+    samples: Annotated[int, typer.Option(help="Samples of a measurement.")] = 1500,
     output: Output = Path("results/dropout-regime"),
     workers: Workers = None,
     root_seed: RootSeed = 0,
@@ -134,6 +135,7 @@ def run_dropout_regime(
         n_kept=_integers("kept", kept),
         n_seeds=seeds,
         horizon=horizon,
+        n_samples=samples,
     )
     _run(STUDY, runs, output, root_seed, workers)
 

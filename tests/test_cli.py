@@ -125,6 +125,7 @@ def test_help_names_every_option():
         (["--kept", "4,some"], "error: kept must be integers separated by commas, got 'some'"),
         (["--widths", "16", "--kept", "16"], "error: kept must be in 1..15, got 16"),
         (["--horizon", "0.1"], "error: horizon must be at least 0.25"),
+        (["--samples", "5"], "error: samples must be at least 100, got 5"),
     ],
 )
 def test_bad_options_of_the_regime_are_one_line_without_traceback(arguments, message, tmp_path):

@@ -19,8 +19,7 @@ Mei, Montanari & Nguyen 2018 (piecewise linear neurons).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import cache, partial
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -28,7 +27,6 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import erf, ndtr
 
 from meanfield.kernels import gaussian as kernels
-from meanfield.kernels.blas import single_threaded_blas
 from meanfield.model.activations import Activation, piecewise_linear_form
 from meanfield.model.network import Network
 from meanfield.model.orthants import conditional, density, hinge_overlap, nonzero, orthant, standardised
@@ -40,16 +38,10 @@ __all__ = [
     "first_layer",
     "mean_activation",
     "needs_orthants",
-    "overlap_tiles",
     "pair_overlap",
 ]
 
 Array = NDArray[np.float64]
-Tile = tuple[slice, slice, Array]
-
-# Neurons along the sides of a tile of the pair matrix: a tile and its temporaries stay in a core's cache, and of the
-# square tiles on the diagonal, half of which is not needed, there is little.
-ROWS, COLUMNS = 64, 512
 
 
 class GaussianNeurons(NamedTuple):
@@ -135,7 +127,7 @@ def pair_overlap(first: Activation, second: Activation, pair: GaussianPair) -> A
 
     See Also
     --------
-    overlap_tiles : all pairs of neurons
+    meanfield.model.overlaps.overlap_tiles : all pairs of neurons
     """
     if activation_family(first) != activation_family(second):
         raise ValueError(f"no closed form for the pair of {first!r} and {second!r}: estimate from samples")
@@ -144,54 +136,6 @@ def pair_overlap(first: Activation, second: Activation, pair: GaussianPair) -> A
     if first == "quadratic":
         return _quadratic_overlap(pair)
     return _hinges_overlap(_hinges(first), _hinges(second), pair)
-
-
-def overlap_tiles(first: GaussianNeurons, second: GaussianNeurons | None = None) -> Iterator[Tile]:
-    """Yield (rows, columns, tile), tile = E[sigma(u_rows) sigma'(v_columns)], for all pairs of neurons.
-
-    Without ``second`` the pairs are those of ``first`` with itself, and of the symmetric matrix only tiles on
-    and above the diagonal come, those on it square. Memory is a few tiles of `ROWS` x `COLUMNS`.
-    """
-    other = first if second is None else second
-    if _is_centred_erf(first) and _is_centred_erf(other):
-        tile = partial(_arcsine_tile, _scaled_weights(first), _scaled_weights(other))
-    else:
-        tile = partial(_pair_tile, first, other)
-    for rows in _blocks(0, len(first.weights), ROWS):
-        diagonal = [rows] if second is None else []
-        for columns in (*diagonal, *_blocks(rows.stop if diagonal else 0, len(other.weights), COLUMNS)):
-            with single_threaded_blas():
-                overlap = tile(rows, columns)
-            yield rows, columns, overlap
-
-
-def _is_centred_erf(neurons: GaussianNeurons) -> bool:
-    return neurons.activation == "erf" and not needs_orthants(neurons)
-
-
-def _scaled_weights(neurons: GaussianNeurons) -> Array:
-    """w_i / sqrt(1 + |w_i|^2), whose products are the correlations of the arcsine law."""
-    return neurons.weights / np.sqrt(1 + neurons.variances)[:, np.newaxis]
-
-
-def _arcsine_tile(first: Array, second: Array, rows: slice, columns: slice) -> Array:
-    overlap = first[rows] @ second[columns].T
-    kernels.arcsine_law(overlap.ravel())
-    return overlap
-
-
-def _pair_tile(first: GaussianNeurons, second: GaussianNeurons, rows: slice, columns: slice) -> Array:
-    pair = GaussianPair(
-        first.biases[rows, None], second.biases[columns],
-        first.variances[rows, None], second.variances[columns],
-        first.weights[rows] @ second.weights[columns].T,
-    )  # fmt: skip
-    return pair_overlap(first.activation, second.activation, pair)
-
-
-def _blocks(start: int, stop: int, size: int) -> Iterator[slice]:
-    for low in range(start, stop, size):
-        yield slice(low, min(low + size, stop))
 
 
 def _erf_overlap(pair: GaussianPair) -> Array:

@@ -11,15 +11,14 @@ from numpy.typing import NDArray
 from meanfield.kernels.blas import single_threaded_blas
 from meanfield.model.gaussian import (
     GaussianNeurons,
-    Tile,
     activation_family,
     first_layer,
     mean_activation,
     needs_orthants,
-    overlap_tiles,
 )
 from meanfield.model.laws import AnisotropicGaussians, Law, TeacherStudent
 from meanfield.model.network import Network
+from meanfield.model.overlaps import Tile, mean_overlap_tiles, overlap_tiles
 
 __all__ = [
     "FeatureMoments",
@@ -125,11 +124,9 @@ def _two_gaussians_moments(network: Network, law: AnisotropicGaussians) -> Featu
     mean_negative, mean_positive = _feature_mean(negative), _feature_mean(positive)
 
     def tiles() -> Iterator[Tile]:
-        pairs = zip(overlap_tiles(negative), overlap_tiles(positive), strict=True)
-        for (rows, columns, first), (_, _, second) in pairs:
-            first += second
-            first *= 0.5
-            yield rows, columns, first
+        if law.n_informative == law.dim:
+            return mean_overlap_tiles(first_layer(network), (1 - law.delta, 1 + law.delta))
+        return _mean_tiles(negative, positive)
 
     return FeatureMoments(
         label_energy=1.0,
@@ -138,6 +135,13 @@ def _two_gaussians_moments(network: Network, law: AnisotropicGaussians) -> Featu
         correlation=0.5 * (mean_positive - mean_negative)[np.newaxis],
         overlap_tiles=tiles,
     )
+
+
+def _mean_tiles(negative: GaussianNeurons, positive: GaussianNeurons) -> Iterator[Tile]:
+    for (rows, columns, first), (_, _, second) in zip(overlap_tiles(negative), overlap_tiles(positive), strict=True):
+        first += second
+        first *= 0.5
+        yield rows, columns, first
 
 
 def _input_std(law: AnisotropicGaussians, label: int) -> Array:

@@ -65,7 +65,7 @@ class _Conclusion:
         self.measured = measured
         self.theorem: FittedTheorem = fitted_theorem(measured)
         self.by_network = with_theorem(measured, self.theorem)
-        self.pooled = over_seeds(measured, self.by_network)
+        self.pooled = over_seeds(measured, self.theorem, self.by_network)
 
     def figure(self) -> Figure:
         """Draw the first replica, one network a width."""
@@ -116,7 +116,7 @@ class _Conclusion:
             if bound == THEOREM:
                 yield (
                     f"    prefactor {fit.prefactor:.3g}, fitted at N = {fit.n_neurons}, m = {fit.n_kept}: "
-                    f"{self.theorem.reason}"
+                    f"{self.theorem.reason}; to |L_A - L| divided by (N - m)/(N - 1), judged elsewhere as it is"
                 )
         unmet = unmet_assumptions(run)
         yield f"  assumptions of the theorem: {'unmet: ' + ', '.join(unmet) if unmet else 'all met'}"

@@ -21,6 +21,7 @@ __all__ = [
     "bound_from_first",
     "changes_by_dimension",
     "deviations",
+    "excesses_over_first",
     "exponents_in_width",
     "needed_constants",
     "peaks",
@@ -136,11 +137,32 @@ def needed_constants(measured: Measured) -> pd.DataFrame:
     What must be bounded is Cantelli's bound, exact moments in it, of the worst seed and kept number: the loss change
     exceeds it with probability delta at most.
     """
-    late = measured.late(measured.gaps)
-    change = cantelli_bound(late["mean_change"], late["std_change"], BOUND_DELTA)
-    needed = pd.Series(change / _form(measured.reference, late["n_kept"])).groupby(late["time"].to_numpy()).max()
+    needed = _needed_prefactors(measured).groupby("time")["prefactor"].max()
     constants = needed_constant(needed, needed.index)
     return pd.DataFrame({"time": needed.index, "prefactor": needed.to_numpy(), "constant": constants})
+
+
+def excesses_over_first(measured: Measured) -> pd.DataFrame:
+    """Return log10 of what the form needs at later times over what it has with the K of the shortest, a row a seed.
+
+    Columns seed, time, excess: positive where a seed's own K of the shortest of the late horizons fails.
+    """
+    needed = _needed_prefactors(measured)
+    rows = []
+    for seed, group in needed.groupby("seed"):
+        (first, *_), times = group["prefactor"], group["time"].to_numpy()
+        constant = float(needed_constant(first, times[0]))
+        excess = (np.log(group["prefactor"].to_numpy()) - log_prefactor(constant, times)) / np.log(10)
+        rows.append(pd.DataFrame({"seed": seed, "time": times[1:], "excess": excess[1:]}))
+    return pd.concat(rows, ignore_index=True)
+
+
+def _needed_prefactors(measured: Measured) -> pd.DataFrame:
+    """Return the prefactor that the worst kept number needs, a row a seed and late time, in their order."""
+    late = measured.late(measured.gaps)
+    change = cantelli_bound(late["mean_change"], late["std_change"], BOUND_DELTA)
+    needed = late.assign(prefactor=change / _form(measured.reference, late["n_kept"]))
+    return needed.groupby(["seed", "time"])["prefactor"].max().reset_index()
 
 
 def bound_from_first(measured: Measured) -> pd.DataFrame:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import tracemalloc
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 from scipy.special import erf
 
-from meanfield.model import gaussian
+from meanfield.model import overlaps
 from meanfield.model.activations import PiecewiseLinear, piecewise_linear_form
 from meanfield.model.gaussian import (
     GaussianNeurons,
@@ -18,10 +19,10 @@ from meanfield.model.gaussian import (
     first_layer,
     mean_activation,
     needs_orthants,
-    overlap_tiles,
     pair_overlap,
 )
 from meanfield.model.network import Network
+from meanfield.model.overlaps import mean_overlap_tiles, overlap_tiles
 
 BUMP = PiecewiseLinear([(0.0, -2.5), (0.5, -4.0), (1.5, 7.5)])
 SLOPED = PiecewiseLinear([(-1.0, 2.0), (0.0, 0.5), (0.7, 0.5)], left_slope=-0.6, right_slope=1.3)
@@ -110,11 +111,15 @@ def features(neurons, x):
 
 def assembled(first, second=None):
     other = first if second is None else second
-    matrix = np.full((len(first.weights), len(other.weights)), np.nan)
-    for rows, columns, tile in overlap_tiles(first, second):
+    return whole(overlap_tiles(first, second), (len(first.weights), len(other.weights)), symmetric=second is None)
+
+
+def whole(tiles, shape, *, symmetric):
+    matrix = np.full(shape, np.nan)
+    for rows, columns, tile in tiles:
         assert np.isnan(matrix[rows, columns]).all(), "a tile came twice"
         matrix[rows, columns] = tile
-        if second is None:
+        if symmetric:
             matrix[columns, rows] = tile.T
     return matrix
 
@@ -169,8 +174,8 @@ def test_moments_of_neurons_against_monte_carlo(activation, biases):
 @pytest.mark.parametrize("activation", ACTIVATIONS, ids=str)
 @pytest.mark.parametrize("biases", [False, True])
 def test_tiles_make_the_symmetric_positive_matrix_of_all_pairs(activation, biases, monkeypatch):
-    monkeypatch.setattr(gaussian, "ROWS", 16)
-    monkeypatch.setattr(gaussian, "COLUMNS", 32)
+    monkeypatch.setattr(overlaps, "ROWS", 16)
+    monkeypatch.setattr(overlaps, "COLUMNS", 32)
     neurons = random_neurons(activation, 71, 5, np.random.default_rng(3), biases=biases)
     matrix = assembled(neurons)
     b, v = neurons.biases, neurons.variances
@@ -184,10 +189,39 @@ def test_tiles_make_the_symmetric_positive_matrix_of_all_pairs(activation, biase
 
 def test_tiles_between_two_layers_are_all_pairs():
     rng = np.random.default_rng(4)
-    first = random_neurons("relu", gaussian.COLUMNS + 3, 4, rng, biases=True)
+    first = random_neurons("relu", overlaps.COLUMNS + 3, 4, rng, biases=True)
     second = random_neurons(SLOPED, 5, 4, rng, biases=False)
     matrix, transposed = assembled(first, second), assembled(second, first)
     np.testing.assert_allclose(matrix, transposed.T, rtol=0, atol=1e-13 * np.abs(matrix).max())
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS, ids=str)
+@pytest.mark.parametrize("biases", [False, True])
+@pytest.mark.parametrize("scales", [(0.4, 1.6), (1.0, 1.0), (0.0, 2.0)])
+def test_mean_tiles_are_the_mean_of_those_of_scaled_inputs(activation, biases, scales, monkeypatch):
+    monkeypatch.setattr(overlaps, "ROWS", 16)
+    monkeypatch.setattr(overlaps, "COLUMNS", 32)
+    neurons = random_neurons(activation, 71, 5, np.random.default_rng(3), biases=biases)
+    scaled = [neurons._replace(weights=s * neurons.weights, variances=s**2 * neurons.variances) for s in scales]
+    expected = np.mean([assembled(one) for one in scaled], axis=0)
+    found = whole(mean_overlap_tiles(neurons, scales), (71, 71), symmetric=True)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-13 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("tiles", [overlap_tiles, lambda neurons: mean_overlap_tiles(neurons, (0.5, 1.5))])
+def test_blas_is_pinned_once_and_released_after_all_tiles(tiles, monkeypatch):
+    calls = []
+
+    @contextmanager
+    def guard():
+        calls.append("pinned")
+        yield
+        calls.append("released")
+
+    monkeypatch.setattr(overlaps, "single_threaded_blas", guard)
+    neurons = random_neurons("erf", 3 * overlaps.ROWS, 2, np.random.default_rng(3), biases=False)
+    assert len(list(tiles(neurons))) > 3
+    assert calls == ["pinned", "released"]
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS, ids=str)

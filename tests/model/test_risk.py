@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
-from meanfield.model import gaussian
 from meanfield.model import network as network_module
+from meanfield.model import overlaps
 from meanfield.model import risk as risk_module
 from meanfield.model.activations import PiecewiseLinear
 from meanfield.model.gaussian import GaussianPair, first_layer, pair_overlap
@@ -138,7 +138,7 @@ def test_tiles_matter_to_rounding_alone_and_threads_not_at_all(activation, monke
         at_two_threads = risk(network, ISOTROPIC)
     with threadpool_limits(limits=1):
         assert risk(network, ISOTROPIC) == at_two_threads
-    monkeypatch.setattr(gaussian, "ROWS", 37)
+    monkeypatch.setattr(overlaps, "ROWS", 37)
     assert risk(network, ISOTROPIC).value == pytest.approx(at_two_threads.value, rel=1e-13)
 
 

@@ -11,6 +11,7 @@ import pytest
 from meanfield.landscape.dropout_bounds import dropout_bounds
 from meanfield.landscape.permutations import dropout_quantiles
 from meanfield.studies import dropout_bounds as study
+from meanfield.studies import dropout_bounds_tables as tables_module
 from meanfield.studies.data import GAUSSIANS
 from meanfield.studies.dropout import initial_network, kept_numbers, trained
 from meanfield.studies.dropout_bounds import BoundsRun, grid, one_run
@@ -19,6 +20,8 @@ from meanfield.studies.dropout_bounds_tables import THEOREM, Measured, fitted_th
 from meanfield.studies.engine import run_all, run_rng
 from meanfield.studies.report import run_study
 from meanfield.studies.store import Store
+from meanfield.theory.bounds import sup_bound
+from meanfield.theory.prefactor import check_prefactor
 
 SMALL = {"widths": [8, 16], "n_seeds": 2, "n_samples": 100, "n_orders": 80, "horizon": 0.02, "step_size": 1e-3}
 GAUSSIAN = SMALL | {"data": ["gaussians"]}
@@ -89,7 +92,7 @@ def made_up(change_of=lambda m, n: 1 / m, runs=None) -> Measured:
 
 def tables(measured):
     table = with_theorem(measured, fitted_theorem(measured))
-    return table, over_seeds(measured, table)
+    return table, over_seeds(measured, fitted_theorem(measured), table)
 
 
 def test_a_bound_above_all_changes_holds_and_one_in_their_middle_is_refuted():
@@ -125,10 +128,60 @@ def test_the_theorem_is_fitted_at_the_smallest_width_and_judged_on_magnitudes():
     assert rows["n_kept"].min() == 4
     assert (rows["remarks"] == "prefactor fitted at N = 8, not given").all()
     fitted, other = (rows[rows["n_neurons"] == n] for n in (8, 16))
-    assert fitted["ratio"].max() == pytest.approx(1, abs=0.02)
+    # Fitted at m = 4 to magnitudes divided by (8 - 4)/(8 - 1).
+    assert fitted.loc[fitted["n_kept"] == 4, "ratio"].max() == pytest.approx(4 / 7, abs=0.02)
     assert not fitted["refuted"].any()
     # Twice as large at twice the width: no prefactor of the smaller width can do.
     assert other.loc[other["n_kept"] == theorem.fit.n_kept, "refuted"].all()
+
+
+def depleted(m, n):
+    return (n - m) / (m * (n - 1))
+
+
+def verdict_on_theorem(measured):
+    table, pooled = tables(measured)
+    rows = pooled[(pooled["bound"] == THEOREM) & (pooled["n_neurons"] != fitted_theorem(measured).fit.n_neurons)]
+    return table, rows
+
+
+def test_a_rise_by_the_finite_population_factor_alone_refutes_nothing():
+    runs = [replace(run, n_neurons=n) for run in grid(**GAUSSIAN)[:2] for n in (16, 64, 256)]
+    measured = made_up(depleted, runs=runs)
+    _, rows = verdict_on_theorem(measured)
+    assert len(rows) == 4
+    assert not rows["refuted"].any()
+    # Not so with the raw magnitudes: m = 4 of 16 lacks a fifth.
+    fit = fitted_theorem(measured).fit
+    raw = replace(fit, prefactor=fit.prefactor * depleted(4, 16) * 4)
+    assert check_prefactor(raw, measured.quantiles)["fails"].any()
+
+
+@pytest.mark.parametrize("growth", [0.1, 0.5])
+def test_a_rise_beyond_the_finite_population_factor_is_refuted(growth):
+    runs = [replace(run, n_neurons=n) for run in grid(**GAUSSIAN)[:2] for n in (16, 64, 256)]
+    measured = made_up(lambda m, n: (n / 16) ** growth * depleted(m, n), runs=runs)
+    table, rows = verdict_on_theorem(measured)
+    for judged in (table[table["bound"] == THEOREM], rows):
+        assert judged.query("n_kept == 4 and n_neurons > 16")["refuted"].all()
+        assert not judged.query("n_neurons <= 16")["refuted"].any()
+
+
+def test_the_fit_takes_few_of_the_neurons():
+    runs = [replace(run, n_neurons=64) for run in grid(**GAUSSIAN)[:2]]
+    wild = made_up(lambda m, n: depleted(m, n) if m == 4 else 100.0, runs=runs)
+    assert fitted_theorem(wild).fit.n_kept == 4
+
+
+def test_what_the_study_refutes_is_what_the_check_of_the_prefactor_refutes(monkeypatch):
+    def all_fail(fit, quantiles):
+        return quantiles.assign(fails=True)
+
+    monkeypatch.setattr(tables_module, "check_prefactor", all_fail)
+    table, rows = verdict_on_theorem(made_up())
+    assert rows["refuted"].all()
+    assert set(table.loc[(table["bound"] == THEOREM) & table["refuted"].eq(True), "n_neurons"]) == {16}
+    assert not table.loc[table["bound"] == "cantelli", "refuted"].any()
 
 
 def test_the_theorem_is_fitted_where_c_n_has_settled():
@@ -154,6 +207,16 @@ def test_limits_are_those_of_the_widest_networks_and_no_width_enters():
     assert (found.groupby("n_kept")["limit"].nunique() == 1).all()
     assert (found["limit_ratio"] >= found["measured"] / found["limit"] - 1e-12).all()
     assert pooled.loc[pooled["bound"] == THEOREM, "limit"].isna().all()
+
+
+def test_the_limit_of_the_sup_form_takes_the_largest_values_of_the_widest_networks():
+    measured = made_up()
+    widest = measured.bounds["n_neurons"] == 16
+    bounds = measured.bounds.assign(largest_neuron=np.where(widest, 2.0, 50.0), largest_target=1.0)
+    rows = limits(measured._replace(bounds=bounds)).query("bound == 'sup'")
+    place = {"n_neurons": np.inf, "n_kept": np.array(SIZES), "delta": 0.05}
+    expected = sup_bound(1.005 / np.array(SIZES), largest_neuron=2.0, largest_target=1.0, **place)
+    assert rows["limit"].to_numpy() == pytest.approx(expected, rel=1e-12)
 
 
 # --- the report -----------------------------------------------------------------------------------------

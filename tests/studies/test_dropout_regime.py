@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.optimize import brentq
 
 from meanfield import IsotropicGaussians
 from meanfield.landscape.dropout import dropout_curve
@@ -20,17 +22,19 @@ from meanfield.studies.dropout_regime import (
     one_run,
     recorded_steps,
 )
-from meanfield.studies.dropout_regime_report import STUDY
+from meanfield.studies.dropout_regime_report import STUDY, _fate
 from meanfield.studies.dropout_regime_tables import (
     Measured,
     changes_by_dimension,
     deviations,
+    excesses_over_first,
     exponents_in_width,
     peaks,
 )
 from meanfield.studies.engine import run_all, run_rng
 from meanfield.studies.report import run_study
 from meanfield.studies.store import Store
+from meanfield.theory.forms import theorem_form
 
 SMALL = {"widths": [4, 16, 64], "n_kept": [4, 16], "n_seeds": 2, "horizon": 0.25, "n_samples": 100}
 
@@ -171,6 +175,7 @@ def test_the_verdict_says_what_was_measured_and_what_it_cannot_say(small_store):
     ):
         assert expected in words
     assert "not judged" not in words
+    assert re.search(r"with the first K it (holds at all|fails at|is not decided at) \d+", words)
     tables = {"summary", "trajectory", "gaps", "peaks", "horizons", "step_sizes", "dimensions"}
     assert set(result.tables) == tables
     assert len(result.figures) == 5
@@ -184,8 +189,40 @@ def test_a_single_seed_is_drawn_but_not_judged(small_store):
     assert "needs at least 2 seeds" in words
     assert "from N = not judged" in words
     assert "90% interval " not in words
+    assert "it is not judged at longer horizons: an interval needs at least 2 seeds" in words
     assert "exponent-against-horizon" not in result.figures
     assert "change-over-time" in result.figures
+
+
+FATES = {
+    "holds at all 3 longer horizons": [(-3.0, -2.9), (-3.0, -3.1), (-4.0, -3.9)],
+    "fails at 1 of 3 longer horizons (T = 2)": [(-3.0, -2.9), (1.0, 1.1), (-4.0, -3.9)],
+    "fails at 2 of 3 longer horizons (T = 1, 4), is not decided at 1 of 3 longer horizons (T = 2)": [
+        (1.0, 1.1),
+        (-1.0, 2.0),
+        (3.0, 3.1),
+    ],
+}
+
+
+@pytest.mark.parametrize("expected", FATES)
+def test_the_constant_of_the_shortest_horizon_fails_where_the_interval_over_seeds_says_so(expected):
+    pairs = zip((1.0, 2.0, 4.0), FATES[expected], strict=True)
+    rows = [{"seed": s, "time": time, "excess": both[s]} for time, both in pairs for s in (0, 1)]
+    # Two seeds that differ by 0.1 have an interval of +-0.32.
+    assert _fate(pd.DataFrame(rows)) == expected
+
+
+def test_the_excess_compares_each_seed_with_its_own_shortest_horizon():
+    reference, gaps, trajectory = _frames()
+    late = gaps.assign(mean_change=gaps["mean_change"] * (1 + 5 * gaps["seed"]), std_change=0.0)
+    table = excesses_over_first(Measured.from_frames(reference, late, trajectory))
+    assert table["time"].tolist() == [0.25, 0.25]
+    for seed, excess in zip((0, 1), table["excess"], strict=True):
+        form = theorem_form(4, 64, step_size=reference.step_size, n_parameters=32)
+        at_first, at_last = (change * (1 + 5 * seed) / form for change in (3.0, 2.0))
+        constant = brentq(lambda k: k * np.exp(k * 0.0625**3) - at_first, 0, 2 * at_first)  # noqa: B023
+        assert 10**excess == pytest.approx(at_last / (constant * np.exp(constant * 0.25**3)), rel=1e-9)
 
 
 def test_without_its_reference_an_unfinished_study_says_so(tmp_path):
@@ -199,7 +236,7 @@ def test_without_its_reference_an_unfinished_study_says_so(tmp_path):
 def test_within_the_assumptions_the_change_is_flat_in_dimension_and_far_below_the_bound(tmp_path):
     runs = grid(widths=[16, 256], n_kept=[16, 64], n_seeds=4, horizon=8.0)
     words = "\n".join(run_study(STUDY, runs, tmp_path).report.words)
-    assert "it holds at all longer horizons" in words
+    assert re.search(r"it holds at all \d+ longer horizons", words)
     absolute = [line for line in words.splitlines() if "mean change as it is, T" in line]
     assert len(absolute) == 2
     assert all(line.endswith("inside +-0.1") for line in absolute)
