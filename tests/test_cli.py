@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 
 import matplotlib
 import numpy as np
@@ -208,7 +209,10 @@ def test_the_bounds_print_table_and_verdict_and_a_second_call_runs_nothing(tmp_p
 def test_an_interrupted_study_exits_130_and_says_how_to_go_on(tmp_path):
     endless = ["--data", "gaussians", "--widths", "4", "--seeds", "1", "--horizon", "1e6", "--workers", "1"]
     command = [sys.executable, "-m", "meanfield", "run", "dropout", *endless, "--output", str(tmp_path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    # A shell's background jobs ignore interrupts, and so would the command under test.
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, preexec_fn=heed, **pipes) as process:
         while "expected memory: " not in process.stderr.readline():
             assert process.poll() is None
         time.sleep(1)
