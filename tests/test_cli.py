@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from dataclasses import replace
 from functools import partial
 
@@ -16,7 +17,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from meanfield.cli import app
+from meanfield.cli import app, main
 from meanfield.studies import dropout_report
 from meanfield.studies.dropout_report import STUDY
 
@@ -26,6 +27,20 @@ SMALL = ["--widths", "4,16,64", "--seeds", "2", "--samples", "100", "--horizon",
 def _meanfield(*arguments, environment=None, cwd=None):
     command = [sys.executable, "-m", "meanfield", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=cwd, check=False)
+
+
+@pytest.fixture
+def refused(monkeypatch, capsys):
+    """Run the command in this process, where it exits at once; return its exit status and what it wrote to stderr."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["meanfield", *map(str, arguments)])
+        monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+        with pytest.raises(SystemExit) as stop:
+            main()
+        return stop.value.code, capsys.readouterr().err
+
+    return run
 
 
 def test_dropout_prints_table_and_verdict_and_a_second_call_runs_nothing(tmp_path):
@@ -41,6 +56,7 @@ def test_dropout_prints_table_and_verdict_and_a_second_call_runs_nothing(tmp_pat
     assert second.stdout.split("\n\n")[0] == first.stdout.split("\n\n")[0]
 
 
+@pytest.mark.long
 def test_a_data_set_from_the_data_folder_and_a_users_file(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     images = {f"x_{split}": rng.integers(0, 256, (150, 4, 4), dtype=np.uint8) for split in ("train", "test")}
@@ -71,13 +87,13 @@ def test_a_data_set_from_the_data_folder_and_a_users_file(tmp_path, monkeypatch)
         (["--output", "/dev/null/results"], "choose another folder with --output"),
     ],
 )
-def test_bad_options_are_one_line_without_traceback(arguments, message, tmp_path, monkeypatch):
+def test_bad_options_are_one_line_without_traceback(arguments, message, tmp_path, monkeypatch, refused):
     monkeypatch.delenv("MEANFIELD_DATA", raising=False)
-    result = _meanfield("run", "dropout", *SMALL, "--output", tmp_path, *arguments)
-    assert result.returncode == 2
-    assert message in result.stderr
-    assert "Traceback" not in result.stderr
-    assert len(result.stderr.strip().splitlines()) == 1
+    status, words = refused("run", "dropout", *SMALL, "--output", tmp_path, *arguments)
+    assert status == 2
+    assert message in words
+    assert "Traceback" not in words
+    assert len(words.strip().splitlines()) == 1
 
 
 def test_without_a_network_a_missing_data_set_is_one_line(tmp_path):
@@ -129,11 +145,11 @@ def test_help_names_every_option():
         (["--samples", "5"], "error: samples must be at least 100, got 5"),
     ],
 )
-def test_bad_options_of_the_regime_are_one_line_without_traceback(arguments, message, tmp_path):
-    result = _meanfield("run", "dropout-regime", "--output", tmp_path, *arguments)
-    assert result.returncode == 2
-    assert message in result.stderr
-    assert len(result.stderr.strip().splitlines()) == 1
+def test_bad_options_of_the_regime_are_one_line_without_traceback(arguments, message, tmp_path, refused):
+    status, words = refused("run", "dropout-regime", "--output", tmp_path, *arguments)
+    assert status == 2
+    assert message in words
+    assert len(words.strip().splitlines()) == 1
 
 
 @pytest.mark.parametrize(
@@ -145,13 +161,14 @@ def test_bad_options_of_the_regime_are_one_line_without_traceback(arguments, mes
         (["--steps", "0"], "error: steps must be at least 1, got 0"),
     ],
 )
-def test_bad_options_of_the_width_check_are_one_line_without_traceback(arguments, message, tmp_path):
-    result = _meanfield("run", "width-check", "--output", tmp_path, *arguments)
-    assert result.returncode == 2
-    assert message in result.stderr
-    assert len(result.stderr.strip().splitlines()) == 1
+def test_bad_options_of_the_width_check_are_one_line_without_traceback(arguments, message, tmp_path, refused):
+    status, words = refused("run", "width-check", "--output", tmp_path, *arguments)
+    assert status == 2
+    assert message in words
+    assert len(words.strip().splitlines()) == 1
 
 
+@pytest.mark.long
 def test_the_width_check_prints_table_and_verdict_and_a_second_call_runs_nothing(tmp_path):
     small = ["--widths", "16,64,256", "--hidden-layers", "1", "--seeds", "2", "--output", tmp_path]
     first = _meanfield("run", "width-check", *small)
@@ -184,11 +201,11 @@ def test_the_regime_prints_table_and_verdict_and_a_second_call_runs_nothing(tmp_
         (["--orders", "1"], "error: orders must be at least 2, got 1"),
     ],
 )
-def test_bad_options_of_the_bounds_are_one_line_without_traceback(arguments, message, tmp_path):
-    result = _meanfield("run", "dropout-bounds", "--output", tmp_path, *arguments)
-    assert result.returncode == 2
-    assert message in result.stderr
-    assert len(result.stderr.strip().splitlines()) == 1
+def test_bad_options_of_the_bounds_are_one_line_without_traceback(arguments, message, tmp_path, refused):
+    status, words = refused("run", "dropout-bounds", "--output", tmp_path, *arguments)
+    assert status == 2
+    assert message in words
+    assert len(words.strip().splitlines()) == 1
 
 
 @pytest.mark.long
@@ -256,6 +273,7 @@ def test_the_last_column_of_a_table_is_its_target(tmp_path):
     assert pd.read_csv(tmp_path / "tables" / "widths.csv")["risk"].gt(100).all()
 
 
+@pytest.mark.long
 def test_connectivity_prints_table_and_verdict_and_a_second_call_runs_nothing(tmp_path):
     small = ["--widths", "4,16", "--pairs", "2", "--horizon", "0.2", "--samples", "200", "--output", tmp_path]
     first = _meanfield("run", "connectivity", *small)
@@ -276,8 +294,8 @@ def test_connectivity_prints_table_and_verdict_and_a_second_call_runs_nothing(tm
         (["--widths", "64,many"], "error: widths must be integers separated by commas, got 'many'"),
     ],
 )
-def test_bad_options_of_connectivity_are_one_line_without_traceback(arguments, message, tmp_path):
-    result = _meanfield("run", "connectivity", "--output", tmp_path, *arguments)
-    assert result.returncode == 2
-    assert message in result.stderr
-    assert len(result.stderr.strip().splitlines()) == 1
+def test_bad_options_of_connectivity_are_one_line_without_traceback(arguments, message, tmp_path, refused):
+    status, words = refused("run", "connectivity", "--output", tmp_path, *arguments)
+    assert status == 2
+    assert message in words
+    assert len(words.strip().splitlines()) == 1

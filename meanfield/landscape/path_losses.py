@@ -15,6 +15,7 @@ from meanfield.kernels.blas import single_threaded_blas
 from meanfield.landscape.dropout_moments import in_order
 from meanfield.landscape.evaluation import Evaluation, Spread
 from meanfield.landscape.reused_features import hidden_features, live_neurons, stale_neurons, updated_features
+from meanfield.landscape.rounding import size_of_terms
 from meanfield.landscape.weight_path import WeightPath
 from meanfield.model.losses import per_sample_loss
 from meanfield.model.network import Network, row_chunks
@@ -60,7 +61,7 @@ class _ChunkLosses(NamedTuple):
     losses: Array  # (P, s)
     errors: Array  # (P, s), or (0, s) where they are not asked for
     moves: Array  # (S, s): |y_hat(1) - y_hat(0)|^2 of readout segments, 0 of idle ones
-    deviation: Array  # (S,): largest movement of outputs on idle segments, in parts of the terms they are sums of
+    deviation: Array  # (S,): largest movement of outputs on idle segments, in parts of `size_of_terms`
     terms: float  # the largest such sum, of absolute values
 
 
@@ -127,7 +128,7 @@ def _chunk_losses(points: PathPoints, evaluation: Evaluation, with_errors: bool,
             outputs.append(_interpolated(start.readout(features[-1]), end.readout(features[-1]), points.u[segment]))
             moves[segment] = np.square(outputs[-1][-1] - outputs[-1][0]).sum(axis=1)
         else:
-            size = _size_of_terms(start, features[-1])
+            size = size_of_terms(start, x)
             three, features = _along_idle(start, idle, end, x, features)
             outputs.append(three)
             deviation[segment], terms = _largest_part(three, size), max(terms, float(size.max()))
@@ -157,14 +158,6 @@ def _at_points(per_sample: Callable[[Array, Array], NDArray[Any]], y: Array, out
     """Return ``per_sample(y, y_hat)`` as (P, s) for outputs (P, s, C)."""
     targets = np.broadcast_to(y, outputs.shape).reshape(-1, y.shape[1])
     return per_sample(targets, outputs.reshape(targets.shape)).reshape(outputs.shape[:2])
-
-
-def _size_of_terms(network: Network, features: Array) -> Array:
-    """Return for each sample the largest over outputs of f sum_i |a_i h_i| + |b|, (s,), float64."""
-    size = np.abs(features) @ np.abs(network.weights[-1]).T * network.factor(network.n_hidden)
-    if network.biases is not None:
-        size = size + np.abs(network.biases[-1])
-    return size.max(axis=1).astype(np.float64)
 
 
 def _largest_part(outputs: Array, size: Array) -> float:

@@ -21,7 +21,7 @@ from meanfield.model.risk import check_fit
 __all__ = ["path_risk"]
 
 # Idle segments may move outputs by this many units in the last place of the terms they are sums of, a hidden layer.
-ROUNDING_UNITS = 1000
+ROUNDING_UNITS = 100
 
 Array = NDArray[np.floating[Any]]
 Rng = np.random.Generator | int | None
