@@ -33,66 +33,79 @@ def run(script, *arguments):
 def after_plain_loop(task):
     """Weights after one pass of the loop as it is defined, in float64."""
     network = Network(task.start, activation=task.cell.activation, scaling="mean-field")
-    weights, _, _ = plain_sgd(network, task.x, task.y, [task.step_size] * len(task.x), 1, {"weight_0", "weight_1"})
+    trained = {f"weight_{layer}" for layer in range(len(task.start))}
+    step_sizes = [task.step_size] * task.n_steps
+    weights, _, _ = plain_sgd(network, task.x, task.y, step_sizes, task.cell.batch_size, trained)
     return weights
 
 
-@pytest.fixture(params=[("relu", 1), ("relu", 3), ("erf", 1), ("erf", 3)], ids="{0[0]}-{0[1]}".format)
+CELLS = {
+    "relu-1": {},
+    "relu-3": {"n_outputs": 3},
+    "erf-1": {"activation": "erf"},
+    "erf-3": {"activation": "erf", "n_outputs": 3},
+    "three layers": {"n_outputs": 3, "n_hidden": 2},
+    "four layers, batches": {"n_outputs": 3, "n_hidden": 3, "batch_size": 4},
+}
+
+
+@pytest.fixture(params=CELLS.values(), ids=CELLS)
 def task(benchmark_module, request):
-    activation, n_outputs = request.param
     module = benchmark_module("task")
-    cell = module.Cell(24, 7, n_outputs=n_outputs, activation=activation, dtype="float64")
+    cell = module.Cell(24, 7, dtype="float64", **request.param)
     return module.draw_task(cell, n_steps=40, step_size=0.05)
 
 
 def test_our_contestant_takes_the_steps_of_the_plain_loop(benchmark_module, task):
-    speed = benchmark_module("sgd_speed")
-    with speed.ours(task, 1) as contestant:
+    contest = benchmark_module("contest")
+    with contest.ours(task, 1) as contestant:
         contestant.advance(1)
-        assert speed.check_weights(task, "meanfield", contestant.weights(), after_plain_loop(task)) <= 1e-12
+        assert contest.check_weights(task, "meanfield", contestant.weights(), after_plain_loop(task)) <= 1e-12
 
 
 @pytest.mark.long
 @pytest.mark.filterwarnings("ignore")  # of the peers and their own dependencies
 @pytest.mark.parametrize("peer", PEERS)
 def test_every_formulation_of_a_peer_takes_the_steps_of_the_plain_loop(benchmark_module, task, peer):
-    peers, speed = benchmark_module("peers"), benchmark_module("sgd_speed")
+    peers, contest = benchmark_module("peers"), benchmark_module("contest")
     if peer in peers.missing_peers():
         pytest.skip(f"{peer} is not installed")
+    if task.cell.n_hidden > 1 and peer not in peers.MULTILAYER_PEERS:
+        pytest.skip(f"{peer} is compared on one hidden layer only")
     expected = after_plain_loop(task)
-    for name, build in peers.formulations(peer).items():
+    for name, build in peers.formulations(peer, task.cell).items():
         contestant = build(task)
         contestant.advance(1)
-        assert speed.check_weights(task, name, contestant.weights(), expected) <= 1e-12
+        assert contest.check_weights(task, name, contestant.weights(), expected) <= 1e-12
 
 
 def test_a_contestant_that_takes_other_steps_is_not_timed(benchmark_module, task):
-    speed = benchmark_module("sgd_speed")
+    contest = benchmark_module("contest")
     expected = after_plain_loop(task)
     halfway = [(array + start) / 2 for array, start in zip(expected, task.start, strict=True)]
     with pytest.raises(SystemExit, match=r"slow twin ends with other weights in Cell\(n_neurons=24.*5\.0e-01"):
-        speed.check_weights(task, "slow twin", halfway, expected)
+        contest.check_weights(task, "slow twin", halfway, expected)
     undefined = [np.full_like(array, np.nan) for array in expected]
     with pytest.raises(SystemExit, match="other weights"):
-        speed.check_weights(task, "slow twin", undefined, expected)
+        contest.check_weights(task, "slow twin", undefined, expected)
 
 
 def repetitions(**us):
-    cell = {"n_neurons": 1000, "dim": 32, "n_outputs": 1, "activation": "relu", "dtype": "float32", "n_threads": 1}
+    cell = {"cell": "(1000, 32) relu", "dtype": "float32", "n_threads": 1}
     rows = [{"repetition": k, "contestant": name, "us": t} for name, times in us.items() for k, t in enumerate(times)]
     return pd.DataFrame(rows).assign(**cell)
 
 
 def test_table_holds_medians_ranges_and_paired_ratios(benchmark_module):
-    times = {"matrix product": [1, 2, 1], "meanfield": [2, 4, 2.5], "JAX lax.scan": [20, 20, 20]}
-    table = benchmark_module("report").speed_table(repetitions(**times, **{"PyTorch by hand": [50, 10, 60]}))
+    times = {"limit": [1, 2, 1], "meanfield": [2, 4, 2.5], "JAX lax.scan": [20, 20, 20]}
+    table = benchmark_module("report").speed_table(repetitions(**times, **{"PyTorch by hand": [50, 10, 60]}), PEERS)
     assert table.splitlines()[-1].split(" | ") == [
         "| (1000, 32) relu", "float32", "1", "2.5 [2, 4]", "50%", "20 [20, 20]", "50 [10, 60]", "-", "8 [5, 10] |"
     ]  # fmt: skip
 
 
 def test_table_without_peers_says_so(benchmark_module):
-    table = benchmark_module("report").speed_table(repetitions(**{"matrix product": [1], "meanfield": [2]}))
+    table = benchmark_module("report").speed_table(repetitions(limit=[1], meanfield=[2]), PEERS)
     assert table.splitlines()[-1].endswith("| 2 | 50% | - | - | - | - |")
     assert "PyTorch by hand is not installed" in benchmark_module("report").machine(["PyTorch by hand"])
 
@@ -121,10 +134,11 @@ def test_everything_runs_at_smoke_scale_and_the_table_is_written(benchmark_modul
     for missing in peers.missing_peers():
         assert f"{missing} is not installed" in text
     assert all(figure in text for figure in FIGURES)
-    measured = pd.read_csv(folder / "sgd_speed_1.csv")
-    assert set(measured["contestant"]) == {"matrix product", "meanfield", *PEERS} - peers.missing_peers().keys()
-    assert (measured["us"] > 0).all()
-    assert text.count("| float32 | 1 |") == text.count("| float64 | 1 |") == 3
+    for name, contestants in {"sgd_speed": PEERS, "multilayer_speed": peers.MULTILAYER_PEERS}.items():
+        measured = pd.read_csv(folder / f"{name}_1.csv")
+        assert set(measured["contestant"]) == {"limit", "meanfield", *contestants} - peers.missing_peers().keys()
+        assert (measured["us"] > 0).all()
+    assert text.count("| float32 | 1 |") == text.count("| float64 | 1 |") == 5
 
 
 @pytest.mark.long

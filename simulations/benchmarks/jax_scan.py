@@ -35,8 +35,8 @@ class JaxScan:
         )
         self._transposed = transposed
         self._scan = jax.jit(scan, donate_argnums=(0, 1))
-        inner = task.start.inner.T if transposed else task.start.inner
-        self._inner, self._outer = jnp.array(inner), jnp.array(task.start.outer)
+        inner, outer = task.start
+        self._inner, self._outer = jnp.array(inner.T if transposed else inner), jnp.array(outer)
         self._x, self._y = jnp.array(task.x), jnp.array(task.y)
 
     def advance(self, n_passes: int) -> None:
@@ -48,7 +48,7 @@ class JaxScan:
     def weights(self) -> Weights:
         """Return the present weights."""
         inner = np.array(self._inner)
-        return Weights(inner.T if self._transposed else inner, np.array(self._outer))
+        return inner.T if self._transposed else inner, np.array(self._outer)
 
 
 # W x and W + c x^T for W held by rows and by columns.

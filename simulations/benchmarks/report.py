@@ -4,46 +4,39 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import Any
 
 import llvmlite.binding
 import pandas as pd
 import scipy.linalg.cython_blas  # so that the BLAS in use is among the libraries that are found
-from peers import PEERS
-from sgd_speed import OURS, PRODUCT
+from contest import LIMIT, OURS
 from threadpoolctl import threadpool_info
 
 __all__ = ["BEGIN", "END", "around_table", "figures_table", "machine", "replace_table", "speed_table"]
 
 BEGIN, END = "<!-- benchmark table: begin -->", "<!-- benchmark table: end -->"
-CELL = ["n_neurons", "dim", "n_outputs", "activation", "dtype"]
 LIBRARIES = ("numpy", "numba", "scipy", "jax", "torch")
 
 
-def speed_table(measured: pd.DataFrame) -> str:
+def speed_table(measured: pd.DataFrame, peers: Collection[str]) -> str:
     """Return a row a cell and number of threads: times in microseconds, median [min, max] over repetitions."""
-    columns = ["cell", "dtype", "threads", "us a step", "of product rate", *PEERS, "fastest peer / ours"]
-    place = measured.groupby(CELL, sort=False).ngroup()
+    columns = ["cell", "dtype", "threads", "us a step", "of the limit", *peers, "fastest peer / ours"]
+    place = measured.groupby(["cell", "dtype"], sort=False).ngroup()
     ordered = measured.assign(place=place).sort_values(["place", "n_threads"], kind="stable")
-    rows = [_speed_row(*group) for group in ordered.groupby([*CELL, "n_threads"], sort=False)]
-    return _markdown(columns, rows)
+    groups = ordered.groupby(["cell", "dtype", "n_threads"], sort=False)
+    return _markdown(columns, [[*map(str, key), *_speed_row(rows, peers)] for key, rows in groups])
 
 
-def _speed_row(key: tuple[Any, ...], rows: pd.DataFrame) -> list[str]:
-    n_neurons, dim, n_outputs, activation, dtype, n_threads = key
+def _speed_row(rows: pd.DataFrame, peers: Collection[str]) -> list[str]:
     times = rows.pivot(index="repetition", columns="contestant", values="us")
-    present = [peer for peer in PEERS if peer in times]
-    outputs = f", {n_outputs} outputs" if n_outputs > 1 else ""
-    cell = f"({n_neurons}, {dim}) {activation}{outputs}"
-    fraction = f"{(times[PRODUCT] / times[OURS]).median():.0%}"
+    present = [peer for peer in peers if peer in times]
+    fraction = f"{(times[LIMIT] / times[OURS]).median():.0%}"
     ratio = "-"
     if present:
         fastest = times[present].median().idxmin()
         ratio = _spread(times[fastest] / times[OURS])
-    peers = [_spread(times[peer]) if peer in times else "-" for peer in PEERS]
-    return [cell, dtype, str(n_threads), _spread(times[OURS]), fraction, *peers, ratio]
+    return [_spread(times[OURS]), fraction, *(_spread(times[peer]) if peer in times else "-" for peer in peers), ratio]
 
 
 def figures_table(measured: pd.DataFrame) -> str:

@@ -16,16 +16,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from contest import OURS, ours
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from sgd_speed import OURS, PRODUCT, ours
 from task import Array, Cell, draw_task
 from timing import MatrixProduct, on_processors, seconds
 
 from meanfield.plots.style import CONTROL, MEAN_FIELD, THEORY, add_legend, panels, save_figure, theme
 
 DIMS = [8, 16, 32, 64, 128, 256, 512, 784, 1024, 2048]
-PASS = "pass over the weights"
+PASS, PRODUCT = "pass over the weights", "matrix product"
 LOOKS = {
     OURS: {**MEAN_FIELD, "linestyle": "none", "label": "exact SGD by blocks"},
     PASS: {**CONTROL, "linewidth": 1.0, "label": "reading and writing all inner weights once"},
@@ -37,7 +37,7 @@ def measure(cell: Cell, *, operations: float, product_size: int, repeats: int) -
     """Return microseconds of a step, of the pass and of the product, a row a repetition."""
     n_steps = 128 * math.ceil(operations / cell.operations / 128)
     task, product = draw_task(cell, n_steps), MatrixProduct(cell.dtype, product_size, 1)
-    weights, n_passes = task.start.inner.copy(), math.ceil(n_steps / 8)
+    weights, n_passes = task.start[0].copy(), math.ceil(n_steps / 8)
     rows = []
     with ours(task, 1) as contestant:
         contestant.advance(1)

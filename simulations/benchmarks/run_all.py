@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 import pandas as pd
-from peers import missing_peers
+from peers import MULTILAYER_PEERS, PEERS, missing_peers
 from report import around_table, figures_table, machine, replace_table, speed_table
 from timing import n_processors
 from workloads import WORKLOADS
@@ -22,7 +22,12 @@ HERE = Path(__file__).parent
 EXPLANATION = (
     "Microseconds a step of one-sample SGD, median [min, max] of repetitions in turns, in cells (N, d). "
     "All contestants start from the same weights and end with the same; of each peer the fastest formulation counts. "
-    "The product rate is that of large matrix products on as many threads, measured in turns with the steps."
+    "The limit is 4 N d operations at the rate of large matrix products on as many threads, measured in turns."
+)
+MULTILAYER_EXPLANATION = (
+    "The same for three layers of weights, all trained, in cells of widths (d, N, N, C). The limit of a step on one "
+    "sample is two reads of the N x N weights at the measured memory bandwidth and 4 N d operations at the rate of "
+    "matrix products; that of a step on a batch, 4 N d + 6 N^2 operations a sample at this rate."
 )
 
 
@@ -32,19 +37,22 @@ def run(script: str, *arguments: str) -> str:
     return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
 
 
-def measure_speed(n_threads: int, folder: Path, scale: list[str]) -> pd.DataFrame:
-    """Return the repetitions of ``sgd_speed.py`` on ``n_threads`` threads."""
-    file = folder / f"sgd_speed_{n_threads}.csv"
-    run("sgd_speed.py", "--threads", str(n_threads), "--output", str(file), *scale)
-    return pd.read_csv(file)
+def measure_speed(name: str, folder: Path, scale: list[str]) -> pd.DataFrame:
+    """Return the repetitions of the script ``name`` on one thread, and on two where there are two processors."""
+    files = {n_threads: folder / f"{name}_{n_threads}.csv" for n_threads in range(1, min(n_processors(), 2) + 1)}
+    for n_threads, file in files.items():
+        run(f"{name}.py", "--threads", str(n_threads), "--output", str(file), *scale)
+    return pd.concat(map(pd.read_csv, files.values()))
 
 
 def measure_all(folder: Path, scale: list[str]) -> str:
-    """Measure both tables, keep the repetitions in ``folder``, and return them with what they were measured on."""
-    speed = pd.concat([measure_speed(n, folder, scale) for n in range(1, min(n_processors(), 2) + 1)])
+    """Measure all tables, keep the repetitions in ``folder``, and return them with what they were measured on."""
+    speed = speed_table(measure_speed("sgd_speed", folder, scale), PEERS)
+    multilayer = speed_table(measure_speed("multilayer_speed", folder, scale), MULTILAYER_PEERS)
     figures = pd.concat([pd.read_csv(io.StringIO(run("workloads.py", name, *scale))) for name in WORKLOADS])
     figures.to_csv(folder / "workloads.csv", index=False)
-    return "\n\n".join([EXPLANATION, speed_table(speed), figures_table(figures), machine(missing_peers())])
+    parts = [EXPLANATION, speed, MULTILAYER_EXPLANATION, multilayer, figures_table(figures), machine(missing_peers())]
+    return "\n\n".join(parts)
 
 
 def main() -> None:

@@ -1,19 +1,23 @@
-"""Seconds of work, this machine's matrix-product rate, and who may use which processor."""
+"""Seconds of work, this machine's matrix-product rate and memory bandwidth, and who may use which processor."""
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
+import numba
 import numpy as np
 
 from meanfield.kernels.blas import add_product, single_threaded_blas
+from meanfield.kernels.vectors import dot
 
-__all__ = ["MatrixProduct", "n_processors", "on_processors", "seconds"]
+__all__ = ["MatrixProduct", "MemoryReads", "n_processors", "on_processors", "seconds"]
 
+BYTES_READ = 1 << 30  # by a thread, in a measurement of the bandwidth
 CAN_PIN = hasattr(os, "sched_setaffinity")
 
 
@@ -65,3 +69,28 @@ class MatrixProduct:
 
     def _multiply(self, out: np.ndarray) -> None:
         add_product(out, self._factor, self._factor, False, True, *out.shape, len(out))
+
+
+class MemoryReads:
+    """Passes that read ``n_numbers`` numbers, each thread its share of them again and again and all at once."""
+
+    def __init__(self, dtype: str, n_numbers: int, n_threads: int) -> None:
+        self._shares = np.array_split(np.ones(n_numbers, dtype), n_threads)
+        self._n_passes = math.ceil(BYTES_READ / self._shares[0].nbytes)
+        self.seconds()  # the first one compiles
+
+    def seconds(self) -> float:
+        """Return the time of a pass of all threads together, measured now."""
+        with ThreadPoolExecutor(len(self._shares)) as pool:
+            return seconds(lambda: list(pool.map(self._read, self._shares))) / self._n_passes
+
+    def _read(self, share: np.ndarray) -> float:
+        return _read(share, self._n_passes)
+
+
+@numba.njit(nogil=True)
+def _read(numbers, n_passes):
+    total = 0.0
+    for _ in range(n_passes):
+        total += dot(numbers, numbers)
+    return total

@@ -31,10 +31,10 @@ class ByHand:
 
     def __init__(self, task: Task, *, transposed: bool, update: str) -> None:
         cell, dtype = task.cell, getattr(torch, task.cell.dtype)
-        self._inner = torch.tensor(task.start.inner)
+        self._inner, self._outer = (torch.tensor(w) for w in task.start)
         if transposed:
             self._inner = self._inner.t().contiguous().t()
-        self._outer, self._update = torch.tensor(task.start.outer), UPDATES[update]
+        self._update = UPDATES[update]
         self._x, self._scaled_y = torch.tensor(task.x), 2 * task.step_size * torch.tensor(task.y)
         self._output_scale = -2 * task.step_size / cell.n_neurons
         self._z, self._h, self._back = (torch.empty(cell.n_neurons, dtype=dtype) for _ in range(3))
@@ -50,7 +50,7 @@ class ByHand:
 
     def weights(self) -> Weights:
         """Return the present weights."""
-        return Weights(np.array(self._inner), np.array(self._outer))
+        return np.array(self._inner), np.array(self._outer)
 
     def _relu_step(self, x: Any, scaled_y: Any) -> None:
         torch.mv(self._inner, x, out=self._z)
@@ -93,7 +93,7 @@ class Autograd:
 
     def weights(self) -> Weights:
         """Return the present weights."""
-        return Weights(np.array(self._inner.detach()), np.array(self._outer.detach()))
+        return np.array(self._inner.detach()), np.array(self._outer.detach())
 
     def _step(self, x: Any, y: Any) -> None:
         output = linear(self._activate(linear(x, self._inner)), self._outer) / self._n_neurons

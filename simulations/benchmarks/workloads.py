@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sgd_speed import ours
+from contest import ours
 from task import Cell, draw_task
 from timing import n_processors, on_processors, seconds
 
