@@ -24,7 +24,7 @@ from meanfield.model.laws import Empirical, Law
 from meanfield.model.network import Network
 from meanfield.model.risk import classification_error
 from meanfield.studies.data import GAUSSIANS, checked_digest, held_out, law_of
-from meanfield.studies.evaluation import FixedSamples
+from meanfield.studies.evaluation import FixedSamples, held_out_error
 from meanfield.studies.memory import array_bytes
 
 __all__ = [
@@ -218,7 +218,7 @@ def _trained_and_measured(run: DropoutRun, rng: np.random.Generator) -> dict[str
     curve = evaluation.curve(final, kept_numbers(run.n_neurons), std=False if controlled else None)
     half = curve.loc[curve["n_kept"] == run.n_neurons // 2, "mean_change"].item()
     summary = {
-        "status": status_of(run, trajectory, curve["risk"].iloc[0], evaluation.snapshot(start)["risk"]),
+        "status": status_of(run.step_size, trajectory, curve["risk"].iloc[0], evaluation.snapshot(start)["risk"]),
         "risk": curve["risk"].iloc[0],
         "c_n": curve.attrs["c_n"],
         "c_n_standard_error": curve.attrs["c_n_standard_error"],
@@ -250,7 +250,7 @@ def trained(
     )
 
 
-def status_of(run: DropoutRun, trajectory: Trajectory, risk: float, risk_before: float) -> str:
+def status_of(step_size: float, trajectory: Trajectory, risk: float, risk_before: float) -> str:
     """Return "finished", or how the run diverged: to infinity, or to a risk far above the one it began with."""
     if trajectory.diverged:
         how = trajectory.status.partition(":")[0]
@@ -258,7 +258,7 @@ def status_of(run: DropoutRun, trajectory: Trajectory, risk: float, risk_before:
         how = f"diverged: its risk went from {risk_before:.3g} to {risk:.3g}"
     else:
         return "finished"
-    return f"{how}; try a step size below {run.step_size:g}"
+    return f"{how}; try a step size below {step_size:g}"
 
 
 CURVE_COLUMNS = ("n_kept", "mean_change", "std_change", "standard_error", "method")
@@ -297,5 +297,4 @@ def _test_error(run: DropoutRun, network: Network, rng: np.random.Generator) -> 
     """Return the classification error on fresh samples or the test split; NaN without classes or split."""
     if run.data == "gaussians":
         return classification_error(network, GAUSSIANS, n_samples=4000, rng=rng).value
-    test = held_out(run.data, run.target, run.digest)
-    return float("nan") if test is None else classification_error(network, test).value
+    return held_out_error(network, held_out(run.data, run.target, run.digest))

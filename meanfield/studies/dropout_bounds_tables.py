@@ -16,7 +16,16 @@ from meanfield.theory.bounds import BoundVerdict, NeuronConstants, judge_bound, 
 from meanfield.theory.prefactor import LEAST_KEPT, PrefactorFit, fit_prefactor
 from meanfield.theory.scaling import settled_from
 
-__all__ = ["THEOREM", "FittedTheorem", "Measured", "fitted_theorem", "limits", "over_seeds", "with_theorem"]
+__all__ = [
+    "THEOREM",
+    "FittedTheorem",
+    "Measured",
+    "fitted_theorem",
+    "limits",
+    "over_seeds",
+    "width_of_fit",
+    "with_theorem",
+]
 
 THEOREM = "theorem"
 UNSETTLED = "a failure elsewhere refutes nothing"
@@ -63,7 +72,7 @@ class FittedTheorem(NamedTuple):
 
 def fitted_theorem(measured: Measured) -> FittedTheorem:
     """Fit the prefactor at the smallest width from which c_N has settled, at the smallest of all if it has not."""
-    width, reason = _width_of_fit(measured.summary)
+    width, reason = width_of_fit(measured.summary, "c_n", "c_N")
     fit = fit_prefactor(
         measured.quantiles,
         width,
@@ -74,16 +83,19 @@ def fitted_theorem(measured: Measured) -> FittedTheorem:
     return FittedTheorem(fit, reason)
 
 
-def _width_of_fit(summary: pd.DataFrame) -> tuple[int, str]:
-    rows = summary[summary["n_neurons"] > LEAST_KEPT]
-    smallest = int(rows["n_neurons"].min())
+def width_of_fit(rows: pd.DataFrame, column: str, symbol: str) -> tuple[int, str]:
+    """Return the smallest width from which a column, ``symbol`` in words, has settled, or the smallest; and why.
+
+    ``rows`` has the columns n_neurons, seed and ``column``, one row a network.
+    """
+    smallest = int(rows.loc[rows["n_neurons"] > LEAST_KEPT, "n_neurons"].min())
     try:
-        verdict = settled_from(summary["n_neurons"], summary["c_n"], summary["seed"])
+        verdict = settled_from(rows["n_neurons"], rows[column], rows["seed"])
     except ValueError as error:
-        return smallest, f"the smallest width; {UNSETTLED}, as it is not judged whether c_N has settled: {error}"
+        return smallest, f"the smallest width; {UNSETTLED}, as it is not judged whether {symbol} has settled: {error}"
     if verdict.from_width is None:
-        return smallest, f"the smallest width; {UNSETTLED}, as c_N is not shown to settle"
-    return max(verdict.from_width, smallest), "the smallest width from which c_N has settled"
+        return smallest, f"the smallest width; {UNSETTLED}, as {symbol} is not shown to settle"
+    return max(verdict.from_width, smallest), f"the smallest width from which {symbol} has settled"
 
 
 def with_theorem(measured: Measured, theorem: FittedTheorem) -> pd.DataFrame:
