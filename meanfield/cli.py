@@ -269,6 +269,36 @@ def run_dropout_multilayer(
     _run(STUDY, runs, output, root_seed, workers)
 
 
+@studies.command("dimension")
+def run_dimension(
+    dimensions: Annotated[str, typer.Option(help="Dimensions d, comma-separated.")] = "8,16,32,64,128,256",
+    neurons: Annotated[int, typer.Option(help="Neurons N of every hidden layer.")] = 512,
+    seeds: Seeds = 4,
+    horizon: Annotated[float, typer.Option(help="Time T = steps x alpha.")] = 4.0,
+    samples: Annotated[int, typer.Option(help="Fresh samples of a measurement.")] = 500,
+    orders: Annotated[int, typer.Option(help="Random orders of the neurons; a set of every size from each.")] = 40,
+    output: Output = Path("results/dimension"),
+    workers: Workers = None,
+    root_seed: RootSeed = 0,
+) -> None:
+    """Must more neurons be kept in higher dimensions? Two layers of weights against three, at fixed alpha d and T.
+
+    Finished runs are kept in the output folder and not run again; Ctrl-C loses only the runs under way.
+    """
+    from meanfield.studies.dimension import grid
+    from meanfield.studies.dimension_report import STUDY
+
+    runs = grid(
+        dimensions=_integers("dimensions", dimensions),
+        n_neurons=neurons,
+        n_seeds=seeds,
+        horizon=horizon,
+        n_samples=samples,
+        n_orders=orders,
+    )
+    _run(STUDY, runs, output, root_seed, workers)
+
+
 def _run(study: Study, runs: Sequence[Any], output: Path, root_seed: int, workers: int | None) -> None:
     from meanfield.studies.report import run_study
 

@@ -28,6 +28,8 @@ from meanfield.studies.memory import array_bytes
 
 __all__ = [
     "ACTIVATION",
+    "ALLOWED",
+    "NOISE",
     "SETTINGS",
     "DimensionRun",
     "cost",
@@ -51,6 +53,7 @@ SETTINGS = {"two-layer": (1, "all"), "three-layer": (2, "all"), "three-layer, in
 DELTA = 0.8
 ACTIVATION = "relu"
 NOISE = 2.0**-5  # alpha d
+ALLOWED = 0.1  # mean change, in units of L(0) - L(T)
 FEWEST_KEPT = 4
 KEPT_PER_OCTAVE = 2
 DTYPE = "float32"

@@ -96,8 +96,8 @@ def _groups(store: Store, finished: Sequence[MultilayerRun], diverged: dict[Mult
             [run for run in runs if (run.n_hidden, run.setting) == (n_hidden, SETTINGS[place])]
             for runs in (finished, diverged)
         )
-        frames = [store.frames(name, here) for name in FRAMES[:3]]
-        yield _Group(here[0], len(lost), *frames, gaps_at_half(frames[1]))
+        summary, curve, movement = (store.frames(name, here) for name in ("summary", "curve", "movement"))
+        yield _Group(here[0], len(lost), summary, curve, movement, gaps_at_half(curve))
 
 
 def _held(group: _Group) -> HeldTheorem | str:
@@ -144,7 +144,7 @@ def _short(frames: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """Return the table to print: a row a network, mean +- half width."""
     keys = ["n_hidden", "setting", "n_neurons"]
     columns = {name: _column(frames["summary"], keys, name) for name in ("risk", "test_error")}
-    by_layer = dict(list(frames["gaps"].groupby("dropped")))
+    by_layer = {str(dropped): rows for dropped, rows in frames["gaps"].groupby("dropped")}
     for dropped in sorted(by_layer, key=lambda name: (name == ALL_LAYERS, name)):
         columns[f"gap, {dropped}"] = _column(by_layer[dropped], keys, "half_change")
     columns["N x gap"] = _column(by_layer[ALL_LAYERS], keys, "scaled_gap")
@@ -219,10 +219,11 @@ def _on_theorem(held: HeldTheorem | str) -> str:
     if isinstance(held, str):
         return f"not judged: {held}"
     fit, rows = held.theorem.fit, held.checked
-    fails, worst = rows[rows["fails"]], rows.loc[rows["ratio"].idxmax()]
+    fails, worst = rows[rows["fails"]], rows.sort_values("ratio").iloc[-1]
+    most = rows[(rows["n_neurons"] == rows["n_neurons"].max()) & (rows["n_kept"] == rows["n_kept"].max())]
     fate = f"FAILS at {len(fails)} of {len(rows)} quantiles" if len(fails) else f"holds at all {len(rows)} quantiles"
     return (
         f"{fate} elsewhere, at worst {worst['ratio']:.2g} of the bound at N = {worst['n_neurons']:.0f}, A_min = "
-        f"{worst['n_kept']:.0f}; prefactor {fit.prefactor:.3g} fitted at N = {fit.n_neurons}, A_min = {fit.n_kept}: "
-        f"{held.theorem.reason}"
+        f"{worst['n_kept']:.0f}, at most {most['ratio'].max():.2g} where half of the largest N are kept; prefactor "
+        f"{fit.prefactor:.3g} fitted at N = {fit.n_neurons}, A_min = {fit.n_kept}: {held.theorem.reason}"
     )

@@ -76,6 +76,5 @@ def held_theorem(run: MultilayerRun, curve: pd.DataFrame, gaps: pd.DataFrame) ->
     """
     whole = gaps[gaps["dropped"] == ALL_LAYERS]
     width, reason = width_of_fit(whole, "scaled_gap", "N times the gap")
-    place = {"step_size": run.step_size, "n_parameters": run.law.dim}
-    fit = fit_prefactor(curve, width, **place, delta=DELTA, form="multilayer")
+    fit = fit_prefactor(curve, width, step_size=run.step_size, n_parameters=run.law.dim, delta=DELTA, form="multilayer")
     return HeldTheorem(FittedTheorem(fit, reason), check_prefactor(fit, curve))
