@@ -25,9 +25,11 @@ from meanfield.plots.style import (
     mark_widths,
     note_if_empty,
     panels,
+    share_range,
     theme,
     width_styles,
 )
+from meanfield.theory.scaling import ExponentFit
 
 __all__ = ["change_against_kept", "needed_against_dimension"]
 
@@ -70,6 +72,8 @@ def needed_against_dimension(needed: pd.DataFrame, fitted: pd.DataFrame) -> Figu
                 _draw_setting(panel, rows, to_fit[to_fit["setting"] == setting], setting, style)
         _draw_linear(panel, here)
         mark_widths(panel, needed["dim"])
+    axes[0, 0].plot([], [], label="fitted power law", **GUIDE)
+    share_range(axes[0])
     return _finished(figure)
 
 
@@ -99,15 +103,24 @@ def change_against_kept(changes: pd.DataFrame, allowed: float) -> Figure:
             draw_points(panel, rows, "n_kept", "relative_change", **{**style, "label": f"$d={dim}$"})
         span = changes["n_kept"]
         draw_power_law(panel, span, (1, allowed), 0, label=f"allowed, {allowed:g}", linestyle="--", **GUIDE)
+    share_range(axes[0])
     return _finished(figure)
 
 
 def _draw_setting(panel: Axes, rows: pd.DataFrame, to_fit: pd.DataFrame, setting: str, style: Style) -> None:
     draw_points(panel, rows[rows["dim"].isin(to_fit["dim"])], "dim", "needed", label=setting, **style)
-    draw_fit(panel, to_fit, "dim", "needed", partial(power_label, "d"), color=style["color"])
+    draw_fit(panel, to_fit, "dim", "needed", partial(_write_exponent, panel, to_fit), color=style["color"])
     censored = rows[~rows["dim"].isin(to_fit["dim"])].dropna(subset="limit").drop_duplicates("dim")
     if len(censored):
         panel.plot(censored["dim"], censored["limit"], markeredgecolor=style["color"], label="beyond, censored", **OPEN)
+
+
+def _write_exponent(panel: Axes, rows: pd.DataFrame, fit: ExponentFit) -> str:
+    """Write the exponent, which differs from line to line, above the line's end; return a label for no legend."""
+    end = float(rows["dim"].max())
+    place = (end, fit.constant * end**fit.exponent)
+    panel.annotate(power_label("d", fit), place, (0, 6), textcoords="offset points", ha="right")
+    return "_nolegend_"
 
 
 def _draw_linear(panel: Axes, rows: pd.DataFrame) -> None:

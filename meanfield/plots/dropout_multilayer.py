@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -23,6 +22,7 @@ from meanfield.plots.style import (
     mean_over_seeds,
     note_if_empty,
     panels,
+    share_range,
     theme,
     width_styles,
 )
@@ -77,7 +77,7 @@ def change_against_kept(curves: pd.DataFrame, *, titles: Mapping[str, str] | Non
             for n_neurons, style in styles.items():
                 draw_points(panel, rows[rows["n_neurons"] == n_neurons], "n_kept", "mean_change", **style)
             _draw_slope(panel, rows, "n_kept", "mean_change")
-        _share_range(row)
+        share_range(row)
     return _finished(figure)
 
 
@@ -110,7 +110,7 @@ def change_at_half(gaps: pd.DataFrame, *, titles: Mapping[str, str] | None = Non
                     draw_points(panel, rows[rows["dropped"] == name], "n_neurons", "half_change", label=label, **style)
             _draw_slope(panel, rows[rows["dropped"] == "all layers"], "n_neurons", "half_change")
             mark_widths(panel, gaps["n_neurons"])
-        _share_range(row)
+        share_range(row)
     return _finished(figure)
 
 
@@ -121,12 +121,6 @@ def _draw_slope(panel: Axes, rows: pd.DataFrame, x: str, y: str) -> None:
     if len(means):
         start = (float(means[x].iloc[0]), 1.5 * float(means["mean"].iloc[0]))
         draw_power_law(panel, means[x], start, -1, label="slope $-1$", linestyle="--", **GUIDE)
-
-
-def _share_range(row: np.ndarray[Any, Any]) -> None:
-    low, high = np.transpose([panel.get_ylim() for panel in row if len(panel.containers)])
-    for panel in row:
-        panel.set_ylim(low.min(), high.max())
 
 
 def _finished(figure: Figure) -> Figure:

@@ -6,7 +6,7 @@ points' colour are power laws fitted with seeds as units.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -30,6 +30,7 @@ from meanfield.plots.style import (
     mean_over_seeds,
     note_if_empty,
     panels,
+    share_range,
     show_time_zero,
     theme,
     width_styles,
@@ -86,7 +87,7 @@ def change_over_time(gaps: pd.DataFrame) -> Figure:
             _mark_peak(panel, rows, column, color)
         show_time_zero(panel, gaps["time"])
     axes[0, 0].plot([], [], label="largest", markeredgecolor="0.4", **PEAK)
-    _share_range(axes[0])
+    share_range(axes[0])
     return _finished(figure)
 
 
@@ -255,12 +256,6 @@ def _draw_exponential(panel: Axes, gaps: pd.DataFrame) -> None:
     rate = fit.exponent / longest
     line = {"color": GAP["color"], "linewidth": 1.0, "linestyle": "--"}
     panel.plot(times, fit.constant * np.exp(rate * times), label=f"$e^{{{rate:z.3f}\\,T}}$", **line)
-
-
-def _share_range(axes: Sequence[Axes]) -> None:
-    low, high = np.transpose([panel.get_ylim() for panel in axes])
-    for panel in axes:
-        panel.set_ylim(low.min(), high.max())
 
 
 def _finished(figure: Figure) -> Figure:

@@ -43,8 +43,8 @@ LEGEND = (
 )
 MEANING = (
     "The theorems bound the change from above, by sqrt(log m/m) for two layers and sqrt(d/A_min) for more, times a "
-    "constant that is not known. Numbers that do not grow with d agree with both, and show the second to be loose here, "
-    "not wrong: other laws, starts or times may need more. Numbers that grow over a finite range would refute neither."
+    "constant that is not known. Numbers that do not grow with d agree with both, and show the second loose here, not "
+    "wrong: other laws, starts or times may need more. Numbers that grow over a finite range would refute neither."
 )
 
 
