@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from itertools import accumulate, pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +27,9 @@ PANEL = 8
 
 # Below this many multiplications a step and thread, meeting at the barriers costs more than a second thread saves.
 WORK_PER_THREAD = 1 << 16
+
+# Registers in half a page of memory.
+REGISTERS_APART = 2048 // LANE_BYTES
 
 
 def opened_layer(n_hidden: int, trained: frozenset[str]) -> int:
@@ -76,13 +81,9 @@ class MultilayerTrainer(Trainer[Parameters]):
 
     def network(self, state: Parameters | None = None) -> Network:
         """Return the present network, or the one of another `state`; it does not share memory with training."""
-        arrays = self.state() if state is None else state
-        shapes, starts = [w.shape for w in self._network.weights], self._settings.weight_starts.tolist()
-        weights = [
-            arrays.weights[start : start + math.prod(shape)].reshape(shape)
-            for start, shape in zip(starts, shapes, strict=True)
-        ]
-        biases = [bias[: shape[0]] for bias, shape in zip(arrays.biases, shapes, strict=True)]
+        arrays = self._parameters if state is None else state
+        weights = [view.copy() for view in _views(arrays.weights, self._network)]
+        biases = [bias[:n].copy() for bias, n in zip(arrays.biases, self._network.widths[1:], strict=True)]
         return Network(
             weights,
             None if self._network.biases is None else biases,
@@ -96,21 +97,40 @@ class MultilayerTrainer(Trainer[Parameters]):
         return partial(train, parameters, losses, self._workspace, x, y, step_sizes, self._settings)
 
 
-def _weight_starts(network: Network) -> NDArray[np.int64]:
-    """Return where each layer's weights begin, at the beginning of a vector register's load, and where they end."""
-    lanes = LANE_BYTES // network.dtype.itemsize
-    return np.cumsum([0, *(-(-w.size // lanes) * lanes for w in network.weights)])
+def stride(width: int, dtype: np.dtype[Any]) -> int:
+    """Return the numbers from a row of ``width`` to the next: whole registers, and no multiple of a page's half.
+
+    Rows that lie whole pages apart would compete for the same places of the caches.
+    """
+    lanes = LANE_BYTES // dtype.itemsize
+    registers = -(-width // lanes)
+    return (registers + (registers % REGISTERS_APART == 0)) * lanes
+
+
+def _strides(network: Network) -> list[int]:
+    return [stride(n_in, network.dtype) for n_in in network.widths[:-1]]
+
+
+def _starts(network: Network) -> list[int]:
+    """Return where each layer's weights begin in one array, and where the last one's end."""
+    sizes = [n_out * step for n_out, step in zip(network.widths[1:], _strides(network), strict=True)]
+    return [0, *accumulate(sizes)]
+
+
+def _views(flat: Array, network: Network) -> list[Array]:
+    """Return the weights of each layer, (n_out, n_in), as views of one array."""
+    pieces = zip(pairwise(_starts(network)), _strides(network), network.widths[:-1], strict=True)
+    return [flat[start:stop].reshape(-1, step)[:, :n_in] for (start, stop), step, n_in in pieces]
 
 
 def _copied(network: Network) -> Parameters:
-    starts = _weight_starts(network)
-    weights = aligned_zeros((int(starts[-1]),), network.dtype)
+    flat = aligned_zeros((_starts(network)[-1],), network.dtype)
     biases = np.zeros((len(network.weights), max(network.widths[1:])), network.dtype)
-    for start, w in zip(starts, network.weights, strict=False):
-        weights[start : start + w.size] = w.ravel()
+    for view, w in zip(_views(flat, network), network.weights, strict=True):
+        view[:] = w
     for row, bias in zip(biases, network.biases or (), strict=False):
         row[: bias.size] = bias
-    return Parameters(weights, biases)
+    return Parameters(flat, biases)
 
 
 def _settings(network: Network, rule: Rule) -> Settings:
@@ -132,7 +152,8 @@ def _settings(network: Network, rule: Rule) -> Settings:
         moves_hidden=not rule.trained.isdisjoint({f"weight_{opened}", f"bias_{opened}"}),
         defers=bool(deferred),
         widths=np.array(widths),
-        weight_starts=_weight_starts(network)[:-1],
+        weight_starts=np.array(_starts(network)[:-1]),
+        weight_strides=np.array(_strides(network)),
         forward_factors=np.array(forward, kind),
         # What the multiplier of a layer's neurons leaves of the factor by which the layer above averages over them.
         backward_factors=np.array([*forward[1:], 1.0], kind),
@@ -158,8 +179,7 @@ def _block_and_span(n_inputs: int, deferred: list[tuple[int, int]], rule: Rule) 
 def _workspace(network: Network, settings: Settings, n_threads: int) -> Workspace:
     n_hidden, n_outputs, kind = network.n_hidden, network.widths[-1], network.dtype
     batch, samples = settings.batch_size, settings.block * settings.batch_size
-    lanes = LANE_BYTES // kind.itemsize
-    width = -(-max(network.widths[1:-1]) // lanes) * lanes
+    width = stride(max(network.widths[1:-1]), kind)
     n_tiles = -(-network.widths[-2] // settings.tile)
     return Workspace(
         coefficients=aligned_zeros((n_hidden, samples, width), kind),

@@ -41,7 +41,6 @@ import numpy as np
 
 from meanfield.kernels._jit import jit
 from meanfield.kernels.activations import activate_with_slope
-from meanfield.kernels.losses import loss_and_signal
 from meanfield.kernels.multilayer_blocks import (
     Parameters,
     Settings,
@@ -55,8 +54,10 @@ from meanfield.kernels.multilayer_blocks import (
     open_block,
     share_of,
 )
-from meanfield.kernels.products import add_multiple, add_rows_by_columns, add_rows_by_rows, copy, dot, scale
+from meanfield.kernels.multilayer_outputs import error_signal, move_outputs, sum_tiles
+from meanfield.kernels.products import add_rows_by_columns, add_rows_by_rows
 from meanfield.kernels.threads import wait_for_all
+from meanfield.kernels.vectors import add_multiple, copy, scale
 
 __all__ = ["Parameters", "Settings", "Workspace", "train"]
 
@@ -108,7 +109,7 @@ def _train_block(parameters, losses, workspace, y, step_sizes, settings, worker)
         row, place = number * batch, number % settings.span * batch
         now = Step(number, row, place, rate, decay, block_shrink, span_shrink)
         _forward(parameters, workspace, settings, now, worker)
-        loss = _error_signal(workspace, y[row : row + batch], settings, now, worker)
+        loss = error_signal(workspace, y[row : row + batch], settings, now, worker)
         if worker.thread == 0:
             losses[number] = loss
         _backward(parameters, workspace, settings, now, worker)
@@ -126,34 +127,40 @@ def _train_block(parameters, losses, workspace, y, step_sizes, settings, worker)
 @jit
 def _forward(parameters, workspace, settings, now, worker):
     """Features and slopes of all layers for the samples of a step, and each tile's share of the outputs."""
-    _activate_opened(workspace, settings, now, worker)
-    for layer in range(settings.opened + 1, workspace.features.shape[0]):
-        wait_for_all(workspace.arrivals, worker.n_threads)
-        _propagate(parameters, workspace, settings, now, layer, worker)
-    _sum_tiles(parameters, workspace, settings, now, worker)
+    if settings.moves_hidden:
+        _correct_opened(workspace, settings, now, worker)
+    for layer in range(settings.opened, workspace.features.shape[0]):
+        if layer > settings.opened:
+            wait_for_all(workspace.arrivals, worker.n_threads)
+            _propagate(parameters, workspace, settings, now, layer, worker)
+        _activate(workspace, settings, now, layer, worker)
+    sum_tiles(parameters, workspace, settings, now, worker)
     wait_for_all(workspace.arrivals, worker.n_threads)
 
 
 @jit
-def _activate_opened(workspace, settings, now, worker):
-    opened = settings.opened
-    low, high = share_of(settings.widths[opened + 1], settings, worker)
-    coefficients = workspace.coefficients[opened]
+def _row_of(settings, now, layer):
+    """Row of the first sample of a step among the coefficients of a layer."""
+    return now.row if layer == settings.opened else now.place
+
+
+@jit
+def _correct_opened(workspace, settings, now, worker):
+    """Bring a thread's pre-activations of the opened layer up to date."""
+    low, high = share_of(settings.widths[settings.opened + 1], settings, worker)
+    coefficients = workspace.coefficients[settings.opened]
     for b in range(settings.batch_size):
         z = coefficients[now.row + b, low:high]
-        if settings.moves_hidden:
-            correct_within_panel(z, coefficients, low, workspace.gram, settings, now.number, b)
-            if settings.weight_decay != 0:
-                scale(z, now.block_shrink)
-        features, slopes = workspace.features[opened, now.place + b, low:high], workspace.slopes[opened, b, low:high]
-        activate_with_slope(features, slopes, settings.activation, z)
+        correct_within_panel(z, coefficients, low, workspace.gram, settings, now.number, b)
+        if settings.weight_decay != 0:
+            scale(z, now.block_shrink)
 
 
 @jit
 def _propagate(parameters, workspace, settings, now, layer, worker):
-    """Features and slopes of a thread's neurons of a later hidden layer: f R (W_0 h + C^T (V h)) + b."""
+    """Pre-activations of a thread's neurons of a later hidden layer: f R (W_0 h + C^T (V h)) + b."""
     weights, bias = layer_weights(parameters, settings, layer), parameters.biases[layer]
-    batch, tile, n_in = settings.batch_size, settings.tile, weights.shape[1]
+    batch, tile, n_in = settings.batch_size, settings.tile, settings.widths[layer]
     low, high = share_of(weights.shape[0], settings, worker)
     h, z = workspace.features[layer - 1, now.place :], workspace.coefficients[layer, now.place :]
     factor = settings.forward_factors[layer]
@@ -167,8 +174,16 @@ def _propagate(parameters, workspace, settings, now, layer, worker):
     for b in range(batch):
         for i in range(low, high):
             z[b, i] = factor * z[b, i] + bias[i]
-        features, slopes = workspace.features[layer, now.place + b, low:high], workspace.slopes[layer, b, low:high]
-        activate_with_slope(features, slopes, settings.activation, z[b, low:high])
+
+
+@jit
+def _activate(workspace, settings, now, layer, worker):
+    """Features and slopes of a thread's neurons."""
+    low, high = share_of(settings.widths[layer + 1], settings, worker)
+    row = _row_of(settings, now, layer)
+    for b in range(settings.batch_size):
+        z, slopes = workspace.coefficients[layer, row + b, low:high], workspace.slopes[layer, b, low:high]
+        activate_with_slope(workspace.features[layer, now.place + b, low:high], slopes, settings.activation, z)
 
 
 @jit
@@ -179,81 +194,33 @@ def _inner_products(overlaps, vectors, past, batch, n_past, size, tile):
 
 
 @jit
-def _sum_tiles(parameters, workspace, settings, now, worker):
-    """Write each tile's share of the outputs."""
-    last = workspace.features.shape[0] - 1
-    weights = layer_weights(parameters, settings, last + 1)
-    low, high = share_of(weights.shape[1], settings, worker)
-    for start in range(low, high, settings.tile):
-        stop = min(start + settings.tile, high)
-        partial = workspace.partial[now.number % 2, start // settings.tile]
-        for b in range(settings.batch_size):
-            for c in range(weights.shape[0]):
-                partial[b, c] = dot(weights[c, start:stop], workspace.features[last, now.place + b, start:stop])
-
-
-@jit
-def _error_signal(workspace, y, settings, now, worker):
-    """Write minus the loss's derivative by the outputs for the samples of a step; return their mean loss."""
-    signal, bias = workspace.signal[worker.thread], workspace.output_bias[worker.thread]
-    partial = workspace.partial[now.number % 2]
-    factor = settings.forward_factors[settings.widths.size - 2]
-    loss = 0.0
-    for b in range(y.shape[0]):
-        for c in range(bias.size):
-            total = signal.dtype.type(0)
-            for tile in range(partial.shape[0]):
-                total += partial[tile, b, c]
-            signal[b, c] = factor * total + bias[c]
-        loss += loss_and_signal(signal[b], y[b], settings.loss)
-    return loss / y.shape[0]
-
-
-@jit
 def _backward(parameters, workspace, settings, now, worker):
     """Turn pre-activations into update coefficients from the last hidden layer down, and move what moves at once."""
     last = workspace.features.shape[0] - 1
     if settings.moves_hidden:
-        _pull_back_outputs(parameters, workspace, settings, now, worker)
-        _finish_coefficients(parameters, workspace, settings, now, last, worker)
-    _move_outputs(parameters, workspace, settings, now, worker)
-    if settings.moves_hidden:
-        for layer in range(last, settings.opened, -1):
-            wait_for_all(workspace.arrivals, worker.n_threads)
-            _pull_back(parameters, workspace, settings, now, layer, worker)
-            _finish_coefficients(parameters, workspace, settings, now, layer - 1, worker)
-
-
-@jit
-def _row_of(settings, now, layer):
-    return now.row if layer == settings.opened else now.place
-
-
-@jit
-def _pull_back_outputs(parameters, workspace, settings, now, worker):
-    """Write (W^T s (-dl/dy_hat)) / R for the last hidden layer."""
-    last = workspace.features.shape[0] - 1
-    weights, signal = layer_weights(parameters, settings, last + 1), workspace.signal[worker.thread]
-    low, high = share_of(weights.shape[1], settings, worker)
-    row = _row_of(settings, now, last)
-    for b in range(settings.batch_size):
-        coefficients = workspace.coefficients[last, row + b, low:high]
-        coefficients[:] = 0
-        for c in range(weights.shape[0]):
-            add_multiple(coefficients, weights[c, low:high], now.rate / (now.span_shrink * now.decay) * signal[b, c])
+        for layer in range(last, settings.opened - 1, -1):
+            _pull_back(parameters, workspace, settings, now, layer + 1, worker)
+            _finish_coefficients(parameters, workspace, settings, now, layer, worker)
+            if layer > settings.opened:
+                wait_for_all(workspace.arrivals, worker.n_threads)
+    move_outputs(parameters, workspace, settings, now, worker)
 
 
 @jit
 def _pull_back(parameters, workspace, settings, now, layer, worker):
-    """Write q R (W_0^T c + V^T (C c)) for the layer below, c the coefficients of ``layer``."""
+    """Write q R (W_0^T c + V^T (C c)) for the layer below, c the coefficients of ``layer``, divided by R."""
     weights = layer_weights(parameters, settings, layer)
     batch, tile, n_out = settings.batch_size, settings.tile, weights.shape[0]
-    low, high = share_of(weights.shape[1], settings, worker)
+    low, high = share_of(settings.widths[layer], settings, worker)
     row, factor = _row_of(settings, now, layer - 1), settings.backward_factors[layer]
-    c, below = workspace.coefficients[layer, now.place :], workspace.coefficients[layer - 1, row:]
+    is_output = layer == workspace.coefficients.shape[0]
+    c = workspace.signal[worker.thread] if is_output else workspace.coefficients[layer, now.place :]
+    below = workspace.coefficients[layer - 1, row:]
     below[:batch, low:high] = 0
     add_rows_by_columns(below, c, weights, low, high, batch, n_out, tile)
-    if settings.trains_weights[layer]:
+    if is_output:
+        factor /= now.span_shrink * now.decay
+    elif settings.trains_weights[layer]:
         overlaps, past = workspace.overlaps[worker.thread], workspace.features[layer - 1]
         _inner_products(overlaps, c, workspace.coefficients[layer], batch, now.place, n_out, tile)
         add_rows_by_columns(below, overlaps, past, low, high, batch, now.place, tile)
@@ -278,24 +245,6 @@ def _finish_coefficients(parameters, workspace, settings, now, layer, worker):
             coefficients[i] *= unit * slopes[i]
         if moves_bias:
             add_multiple(bias, coefficients, shrink)
-
-
-@jit
-def _move_outputs(parameters, workspace, settings, now, worker):
-    """Move a thread's output weights, and its copy of the output bias."""
-    last = workspace.features.shape[0] - 1
-    weights, signal = layer_weights(parameters, settings, last + 1), workspace.signal[worker.thread]
-    if settings.trains_weights[last + 1]:
-        low, high = share_of(weights.shape[1], settings, worker)
-        for c in range(weights.shape[0]):
-            if settings.weight_decay != 0:
-                scale(weights[c, low:high], now.decay)
-            for b in range(settings.batch_size):
-                features = workspace.features[last, now.place + b, low:high]
-                add_multiple(weights[c, low:high], features, now.rate * signal[b, c])
-    if settings.trains_biases[last + 1]:
-        for b in range(settings.batch_size):
-            add_multiple(workspace.output_bias[worker.thread], signal[b], now.rate)
 
 
 @jit

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from meanfield.kernels._jit import jit, jit_view
 from meanfield.kernels.activations import ActivationCode, activate
 from meanfield.kernels.blas import add_product
-from meanfield.kernels.products import add_multiple, scale
 from meanfield.kernels.threads import wait_for_all
+from meanfield.kernels.vectors import add_multiple, scale
 
 __all__ = [
     "Parameters",
@@ -35,7 +35,7 @@ GRAM_ROWS = 32
 class Parameters(NamedTuple):
     """Arrays overwritten by training; layer l = 0..H has n_{l+1} rows of n_l weights."""
 
-    weights: NDArray[np.floating]  # one row after the other, one layer after the other
+    weights: NDArray[np.floating]  # row after row, layer after layer, with gaps
     biases: NDArray[np.floating]  # (H + 1, widest layer), zeros behind a layer's own
 
 
@@ -54,7 +54,8 @@ class Settings(NamedTuple):
     moves_hidden: bool  # the opened layer is trained; if not, then the output layer alone
     defers: bool  # weights of later hidden layers are trained
     widths: NDArray[np.int64]  # (H + 2,)
-    weight_starts: NDArray[np.int64]  # (H + 1,)
+    weight_starts: NDArray[np.int64]  # (H + 1,), where each layer begins
+    weight_strides: NDArray[np.int64]  # (H + 1,), from a row to the next
     forward_factors: NDArray[np.floating]  # (H + 1,), of the weighted sums
     backward_factors: NDArray[np.floating]  # (H + 1,), of the sums that bring coefficients from a layer to the last
     trains_weights: NDArray[np.bool_]  # (H + 1,)
@@ -84,9 +85,9 @@ class Worker(NamedTuple):
 
 @jit_view
 def layer_weights(parameters, settings, layer):
-    """Return the weights of ``layer`` as a view, (n_out, n_in)."""
-    start, n_in, n_out = settings.weight_starts[layer], settings.widths[layer], settings.widths[layer + 1]
-    return parameters.weights[start : start + n_out * n_in].reshape((n_out, n_in))
+    """Return the weights of ``layer`` as a view, the n_in first columns of (n_out, stride)."""
+    start, stride, n_out = settings.weight_starts[layer], settings.weight_strides[layer], settings.widths[layer + 1]
+    return parameters.weights[start : start + n_out * stride].reshape((n_out, stride))
 
 
 @jit_view
@@ -112,7 +113,7 @@ def open_block(parameters, workspace, x, settings, worker):
         _open_layer(parameters, workspace, inputs, x.shape[0], settings, layer, worker)
         if layer < settings.opened:
             wait_for_all(workspace.arrivals, worker.n_threads)
-    if settings.moves_hidden:
+    if settings.moves_hidden and x.shape[0] > settings.batch_size:
         _gram_matrix(workspace.gram, block_inputs(workspace, settings, x), x.shape[0], settings, worker)
     wait_for_all(workspace.arrivals, worker.n_threads)
 
@@ -127,9 +128,7 @@ def _open_layer(parameters, workspace, inputs, n_samples, settings, layer, worke
     for start in range(low, high, settings.tile):
         stop = min(start + settings.tile, high)
         z[:n_samples, start:stop] = 0
-        add_product(
-            z[:, start:stop], inputs, weights[start:stop], False, True, n_samples, stop - start, weights.shape[1]
-        )
+        add_product(z[:, start:], inputs, weights[start:], False, True, n_samples, stop - start, settings.widths[layer])
         for sample in range(n_samples):
             for i in range(start, stop):
                 z[sample, i] = factor * z[sample, i] + bias[i]
@@ -209,21 +208,11 @@ def close_block(parameters, workspace, x, settings, worker, shrink):
 @jit
 def close_layer(parameters, coefficients, inputs, n_samples, settings, layer, worker, shrink):
     """Add the rank-one updates of several samples to a thread's weights: W = R (W + C^T H)."""
-    weights = layer_weights(parameters, settings, layer)
+    weights, n_in = layer_weights(parameters, settings, layer), settings.widths[layer]
     low, high = share_of(weights.shape[0], settings, worker)
     for start in range(low, high, settings.tile):
-        stop = min(start + settings.tile, high)
-        add_product(
-            weights[start:stop],
-            coefficients[:, start:stop],
-            inputs,
-            True,
-            False,
-            stop - start,
-            weights.shape[1],
-            n_samples,
-        )
-        if settings.weight_decay != 0:
-            for i in range(start, stop):
-                for j in range(weights.shape[1]):
-                    weights[i, j] *= shrink
+        rows = min(settings.tile, high - start)
+        add_product(weights[start:], coefficients[:, start:], inputs, True, False, rows, n_in, n_samples)
+    if settings.weight_decay != 0:
+        for i in range(low, high):
+            scale(weights[i, :n_in], shrink)

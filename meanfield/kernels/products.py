@@ -9,11 +9,18 @@ from __future__ import annotations
 
 from meanfield.kernels._jit import jit, jit_sum
 from meanfield.kernels.blas import add_product
+from meanfield.kernels.vectors import add_multiple, dot
 
-__all__ = ["add_multiple", "add_rows_by_columns", "add_rows_by_rows", "copy", "dot", "scale"]
+__all__ = ["add_columns_by_columns", "add_rows_by_columns", "add_rows_by_rows"]
 
 # Rows of a matrix read side by side: enough streams for the prefetcher, and one pass over the result for all of them.
 GROUP = 8
+
+# Few rows are multiplied in pieces of at most this many results, summed over at most this many terms at a time: so
+# small that OpenBLAS does not first copy the large matrix, which would take longer than the product.
+SMALL_RESULT = 960
+SMALL_INNER = 1024
+FEW_ROWS = 32
 
 
 @jit
@@ -25,9 +32,15 @@ def add_rows_by_rows(out, a, b, low, high, rows, inner, tile):
     if rows == 1:
         _add_dots(out[0, low:high], a[0, :inner], b[low:high])
         return
-    for start in range(low, high, tile):
-        stop = min(start + tile, high)
-        add_product(out[:, start:stop], a, b[start:stop], False, True, rows, stop - start, inner)
+    width, depth = tile, max(inner, 1)
+    if rows <= FEW_ROWS:
+        width, depth = min(tile, SMALL_RESULT // rows // GROUP * GROUP), SMALL_INNER
+    for tile_start in range(low, high, tile):
+        tile_stop = min(tile_start + tile, high)
+        for start in range(tile_start, tile_stop, width):
+            columns = min(width, tile_stop - start)
+            for k in range(0, inner, depth):
+                add_product(out[:, start:], a[:, k:], b[start:, k:], False, True, rows, columns, min(depth, inner - k))
 
 
 @jit
@@ -36,9 +49,24 @@ def add_rows_by_columns(out, a, b, low, high, rows, inner, tile):
     if rows == 1:
         _add_combination(out[0, low:high], a[0, :inner], b, low)
         return
+    depth = max(inner, 1)
+    if rows <= FEW_ROWS:
+        depth = SMALL_RESULT * SMALL_INNER // (rows * tile) // GROUP * GROUP
     for start in range(low, high, tile):
-        stop = min(start + tile, high)
-        add_product(out[:, start:stop], a, b[:, start:stop], False, False, rows, stop - start, inner)
+        columns = min(tile, high - start)
+        for k in range(0, inner, depth):
+            add_product(out[:, start:], a[:, k:], b[k:, start:], False, False, rows, columns, min(depth, inner - k))
+
+
+@jit
+def add_columns_by_columns(out, a, b, low, high, rows, inner, tile):
+    """Add a^T b to the columns low..high of ``out``: out[r, i] += sum_k a[k, r] b[k, i], k < ``inner``."""
+    if inner == 1:
+        for r in range(rows):
+            add_multiple(out[r, low:high], b[0, low:high], a[0, r])
+        return
+    for start in range(low, high, tile):
+        add_product(out[:, start:], a, b[:, start:], True, False, rows, min(tile, high - start), inner)
 
 
 @jit_sum
@@ -84,33 +112,3 @@ def _add_combination(out, vector, matrix, low):
             out[j] = near + v4 * m4[j] + v5 * m5[j] + v6 * m6[j] + v7 * m7[j]
     for i in range(grouped, vector.size):
         add_multiple(out, matrix[i, low:high], vector[i])
-
-
-@jit
-def add_multiple(target, source, multiple):
-    """Add ``multiple`` times ``source`` to ``target``, both (n,)."""
-    for i in range(min(target.size, source.size)):
-        target[i] += multiple * source[i]
-
-
-@jit
-def copy(target, source):
-    """Write ``source`` into ``target``, both (n,)."""
-    for i in range(target.size):
-        target[i] = source[i]
-
-
-@jit
-def scale(values, factor):
-    """Multiply ``values`` by ``factor``."""
-    for i in range(values.size):
-        values[i] *= factor
-
-
-@jit_sum
-def dot(a, b):
-    """Return <a, b>, both (n,)."""
-    total = a.dtype.type(0)
-    for i in range(a.size):
-        total += a[i] * b[i]
-    return total
