@@ -225,12 +225,12 @@ def run_dropout_multilayer(
         str | None,
         typer.Option(help="Numbers of hidden layers, comma-separated.", show_default="2,3; images 2"),
     ] = None,
-    seeds: Annotated[int | None, typer.Option(help="Replicas of each network.", show_default="4; images 2")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Replicas of each network.", show_default="4; images 3")] = None,
     activation: Annotated[str, typer.Option(help="Activation.")] = "relu",
     step_size: Annotated[
-        float | None, typer.Option(help="Step size alpha, at every width.", show_default="0.05; images 0.1")
+        float | None, typer.Option(help="Step size alpha, at every width.", show_default="0.05; images 1, control 0.1")
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="Steps of training.", show_default="2000; images 4000")] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps of training.", show_default="2000")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Samples a step.", show_default="10; images 100")] = None,
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
     samples: Annotated[

@@ -78,11 +78,15 @@ def _short(summary: pd.DataFrame, needed: pd.DataFrame) -> pd.DataFrame:
     """Return the table to print: a row a dimension, risk and needed number of each setting."""
     whole = uncensored(needed[needed["dropped"] == ALL_LAYERS])
     columns = {}
-    for setting in SETTINGS:
+    for setting in _present(summary):
         for name, rows in (("risk", summary), ("needed", whole)):
             columns[f"{name}, {setting}"] = _column(rows[rows["setting"] == setting], name)
-    table = pd.DataFrame(columns).reindex(sorted(summary["dim"].unique())).dropna(axis=1, how="all").fillna("-")
+    table = pd.DataFrame(columns).reindex(sorted(summary["dim"].unique())).fillna("-")
     return table.rename_axis("d").reset_index()
+
+
+def _present(rows: pd.DataFrame) -> list[str]:
+    return [setting for setting in SETTINGS if (rows["setting"] == setting).any()]
 
 
 def _column(rows: pd.DataFrame, name: str) -> pd.Series:
@@ -95,7 +99,7 @@ def _verdict(run: DimensionRun, needed: pd.DataFrame) -> Iterator[str]:
         f"isotropic Gaussians, {ACTIVATION} with biases, N = {run.n_neurons} in every hidden layer, w ~ N(0, I/d), "
         f"alpha d = {NOISE:g}, T = {run.horizon:g}: outside the theorems' assumptions (the activation is not bounded)"
     )
-    present = [setting for setting in SETTINGS if (needed["setting"] == setting).any()]
+    present = _present(needed)
     for setting in present:
         yield NAMES[setting]
         here = needed[needed["setting"] == setting]

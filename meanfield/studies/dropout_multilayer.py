@@ -5,7 +5,7 @@ layer, or in all of them, and the change in loss is measured. Shevchenko & Monde
 by a term in sqrt(d / A_min), A_min the least number kept in a layer, and one of the step size: at m = N/2 it should
 fall as N grows. Their networks are those of Araújo, Oliveira & Yukimura (2019), whose first and last layers are random
 and frozen ("internal"); in experiments all layers are trained ("all"). The control is standard scaling with plain
-gradients at the same step size, of which neither theorem speaks.
+gradients at one step size for all widths, of which neither theorem speaks.
 
 Internal weights start as N(1, 1): with a zero mean nothing is learnt through frozen ends in the limit of wide layers
 (`meanfield.model.initialisation`).
@@ -62,19 +62,23 @@ INTERVAL_LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is trained on a data set, and how long, unless an option says otherwise."""
+    """What is trained on a data set, and how long, unless an option says otherwise.
+
+    Gradients of standard scaling need smaller steps: ``control_step_size``, at every width too.
+    """
 
     widths: tuple[int, ...]
     n_hidden: tuple[int, ...]
     n_seeds: int
     step_size: float
+    control_step_size: float
     n_steps: int
     batch_size: int
     n_samples: int
 
 
-SMALL_DATA = Recipe((32, 64, 128, 256, 512), (2, 3), 4, 0.05, 2000, 10, 400)
-IMAGES = Recipe((64, 256, 1024), (2,), 2, 0.1, 4000, 100, 1000)
+SMALL_DATA = Recipe((32, 64, 128, 256, 512), (2, 3), 4, 0.05, 0.05, 2000, 10, 400)
+IMAGES = Recipe((64, 256, 1024), (2,), 3, 1.0, 0.1, 2000, 100, 1000)
 
 
 def recipe_of(data: str) -> Recipe:
@@ -141,7 +145,7 @@ def grid(
     widths : numbers of neurons N of each hidden layer, at least 4
     n_hidden : numbers of hidden layers, at least 2
     n_seeds : replicas of each
-    step_size : alpha, the same in the control
+    step_size : alpha, of all settings
     n_steps, batch_size : steps of SGD, and samples in each
     dtype : "float32" or "float64"
     n_samples : samples that a measurement uses; a smaller data set is taken whole
@@ -178,8 +182,10 @@ def grid(
         n_orders=check_integer("orders", n_orders, least=2),
     )
     seeds = range(check_integer("seeds", usual.n_seeds if n_seeds is None else n_seeds, least=1))
+    control_step_size = usual.control_step_size if step_size is None else first.step_size
     places = product(chosen, depths, sizes, seeds)
-    return [replace(first, setting=name, n_hidden=h, n_neurons=n, seed=seed) for name, h, n, seed in places]
+    runs = [replace(first, setting=name, n_hidden=h, n_neurons=n, seed=seed) for name, h, n, seed in places]
+    return [replace(run, step_size=control_step_size) if run.setting == "control" else run for run in runs]
 
 
 def _distinct(name: str, numbers: Sequence[int], *, least: int) -> list[int]:
