@@ -209,6 +209,99 @@ def run_width_check(
     _run(STUDY, runs, output, root_seed, workers)
 
 
+@studies.command("dropout-multilayer")
+def run_dropout_multilayer(
+    data: Annotated[
+        str, typer.Option(help="One of digits, mnist, fashion-mnist, cifar10, cifar10-subset, *.npz, *.csv.")
+    ] = "digits",
+    target: Annotated[str | None, typer.Option(help="As of dropout.", show_default="its own")] = None,
+    settings: Annotated[
+        str, typer.Option(help="What is trained, all or internal layers, or control; comma-separated.")
+    ] = "all,internal,control",
+    widths: Annotated[
+        str | None,
+        typer.Option(
+            help="Neurons N of a hidden layer, comma-separated.", show_default="32,64,128,256,512; images 64,256,1024"
+        ),
+    ] = None,
+    hidden_layers: Annotated[
+        str | None,
+        typer.Option(help="Numbers of hidden layers, comma-separated.", show_default="2,3; images 2"),
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(help="Replicas of each network.", show_default="4; images 3")] = None,
+    activation: Annotated[str, typer.Option(help="Activation.")] = "relu",
+    step_size: Annotated[
+        float | None, typer.Option(help="Step size alpha, at every width.", show_default="0.05; images 1, control 0.1")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps of training.", show_default="2000")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Samples a step.", show_default="10; images 100")] = None,
+    dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
+    samples: Annotated[
+        int | None,
+        typer.Option(
+            help="Samples of a measurement; a smaller data set is taken whole.", show_default="400; images 1000"
+        ),
+    ] = None,
+    orders: Annotated[int, typer.Option(help="Random orders of the neurons; a set of every size from each.")] = 40,
+    output: Output = Path("results/dropout-multilayer"),
+    workers: Workers = None,
+    root_seed: RootSeed = 0,
+) -> None:
+    """Does the loss change fall with N in deeper networks? Keep m of N neurons of one hidden layer, or of all.
+
+    Finished runs are kept in the output folder and not run again; Ctrl-C loses only the runs under way.
+    """
+    from meanfield.studies.dropout_multilayer import grid
+    from meanfield.studies.dropout_multilayer_report import STUDY
+
+    runs = grid(
+        data=data,
+        target=target,
+        settings=_list(settings),
+        widths=None if widths is None else _integers("widths", widths),
+        n_hidden=None if hidden_layers is None else _integers("hidden layers", hidden_layers),
+        n_seeds=seeds,
+        activation=activation,
+        step_size=step_size,
+        n_steps=steps,
+        batch_size=batch_size,
+        dtype=dtype,
+        n_samples=samples,
+        n_orders=orders,
+    )
+    _run(STUDY, runs, output, root_seed, workers)
+
+
+@studies.command("dimension")
+def run_dimension(
+    dimensions: Annotated[str, typer.Option(help="Dimensions d, comma-separated.")] = "8,16,32,64,128,256",
+    neurons: Annotated[int, typer.Option(help="Neurons N of every hidden layer.")] = 512,
+    seeds: Seeds = 4,
+    horizon: Annotated[float, typer.Option(help="Time T = steps x alpha.")] = 4.0,
+    samples: Annotated[int, typer.Option(help="Fresh samples of a measurement.")] = 500,
+    orders: Annotated[int, typer.Option(help="Random orders of the neurons; a set of every size from each.")] = 40,
+    output: Output = Path("results/dimension"),
+    workers: Workers = None,
+    root_seed: RootSeed = 0,
+) -> None:
+    """Must more neurons be kept in higher dimensions? Two layers of weights against three, at fixed alpha d and T.
+
+    Finished runs are kept in the output folder and not run again; Ctrl-C loses only the runs under way.
+    """
+    from meanfield.studies.dimension import grid
+    from meanfield.studies.dimension_report import STUDY
+
+    runs = grid(
+        dimensions=_integers("dimensions", dimensions),
+        n_neurons=neurons,
+        n_seeds=seeds,
+        horizon=horizon,
+        n_samples=samples,
+        n_orders=orders,
+    )
+    _run(STUDY, runs, output, root_seed, workers)
+
+
 def _run(study: Study, runs: Sequence[Any], output: Path, root_seed: int, workers: int | None) -> None:
     from meanfield.studies.report import run_study
 

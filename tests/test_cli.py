@@ -223,6 +223,63 @@ def test_the_bounds_print_table_and_verdict_and_a_second_call_runs_nothing(tmp_p
     assert second.stdout.split("\n\n")[0] == first.stdout.split("\n\n")[0]
 
 
+@pytest.mark.parametrize(
+    ("study", "arguments", "message"),
+    [
+        (
+            "dropout-multilayer",
+            ["--widths", "64,many"],
+            "error: widths must be integers separated by commas, got 'many'",
+        ),
+        ("dropout-multilayer", ["--hidden-layers", "1"], "error: hidden layers must be at least 2, got 1"),
+        ("dropout-multilayer", ["--settings", "al"], "error: unknown setting 'al': did you mean 'all'?"),
+        ("dropout-multilayer", ["--data", "gaussians"], "error: data must name a data set or file, got 'gaussians'"),
+        ("dropout-multilayer", ["--steps", "0"], "error: steps must be at least 1, got 0"),
+        ("dimension", ["--dimensions", "8,x"], "error: dimensions must be integers separated by commas, got 'x'"),
+        ("dimension", ["--neurons", "8"], "error: neurons must be at least 16, got 8"),
+    ],
+)
+def test_bad_options_of_the_deeper_studies_are_one_line_without_traceback(study, arguments, message, tmp_path):
+    result = _meanfield("run", study, "--output", tmp_path, *arguments)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("study", "options", "n_runs", "table", "figure"),
+    [
+        (
+            "dropout-multilayer",
+            ["--widths", "8,16", "--hidden-layers", "2", "--seeds", "2", "--steps", "20", "--samples", "100"],
+            12,
+            "gap, all layers",
+            "change-at-half.pdf",
+        ),
+        (
+            "dimension",
+            ["--dimensions", "2,8", "--neurons", "32", "--seeds", "2", "--horizon", "0.2", "--samples", "100"],
+            12,
+            "needed, two-layer",
+            "needed-against-dimension.pdf",
+        ),
+    ],
+)
+def test_the_deeper_studies_print_table_and_verdict_and_a_second_call_runs_nothing(
+    study, options, n_runs, table, figure, tmp_path
+):
+    first = _meanfield("run", study, *options, "--output", tmp_path)
+    assert first.returncode == 0, first.stderr
+    assert table in first.stdout
+    assert f"{n_runs} of {n_runs} runs are finished (0 before, {n_runs} now)" in first.stdout
+    assert "expected memory: " in first.stderr
+    assert (tmp_path / "figures" / figure).is_file()
+    second = _meanfield("run", study, *options, "--output", tmp_path)
+    assert f"{n_runs} of {n_runs} runs are finished ({n_runs} before, 0 now)" in second.stdout
+    assert second.stdout.split("\n\n")[0] == first.stdout.split("\n\n")[0]
+
+
 def test_an_interrupted_study_exits_130_and_says_how_to_go_on(tmp_path):
     endless = ["--data", "gaussians", "--widths", "4", "--seeds", "1", "--horizon", "1e6", "--workers", "1"]
     command = [sys.executable, "-m", "meanfield", "run", "dropout", *endless, "--output", str(tmp_path)]

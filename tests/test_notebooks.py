@@ -12,6 +12,10 @@ NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 
 SMALL = {
     "are_solutions_connected": "WIDTHS = [4, 16, 64]\nPAIRS = 2\nSTEP_SIZE, N_STEPS = 0.02, 50",
+    "does_depth_cost_neurons": (
+        "WIDTHS = [8, 16]\nSEEDS = 2\nN_STEPS = 20\nDIMENSIONS, N_NEURONS, HORIZON = [2, 8], 32, 0.1\n"
+        "N_ORDERS, N_SAMPLES = 5, 100"
+    ),
     "does_the_loss_change_depend_on_n": (
         "WIDTHS = [4, 16, 64]\nSEEDS = 2\nSTEP_SIZE, N_STEPS = 1e-3, 20\nN_SAMPLES = 50"
     ),

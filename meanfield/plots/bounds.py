@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from meanfield.plots.dropout import KEPT, check_columns
-from meanfield.plots.style import GUIDE, THEORY, add_legend, note_if_empty, panels, theme, width_styles
+from meanfield.plots.style import GUIDE, THEORY, add_legend, note_if_empty, panels, share_range, theme, width_styles
 from meanfield.theory.prefactor import rows_of_quantile
 
 __all__ = ["bounds_against_kept"]
@@ -74,7 +74,7 @@ def bounds_against_kept(quantiles: pd.DataFrame, bounds: pd.DataFrame, limits: p
         if limits is not None:
             _draw_limit(panel, limits[limits["bound"] == name])
         note_if_empty(panel)
-    _share_range(figure)
+    share_range(figure.axes)
     add_legend(figure)
     return figure
 
@@ -98,12 +98,6 @@ def _draw_limit(panel: Axes, limits: pd.DataFrame) -> None:
     rows = _positive(limits).sort_values("n_kept")
     if len(rows):
         panel.plot(rows["n_kept"], rows["value"], label=r"bound at $N\to\infty$", **LIMIT)
-
-
-def _share_range(figure: Figure) -> None:
-    low, high = np.transpose([panel.get_ylim() for panel in figure.axes])
-    for panel in figure.axes:
-        panel.set_ylim(low.min(), high.max())
 
 
 def _positive(rows: pd.DataFrame) -> pd.DataFrame:

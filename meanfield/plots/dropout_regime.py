@@ -6,7 +6,7 @@ points' colour are power laws fitted with seeds as units.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -30,6 +30,7 @@ from meanfield.plots.style import (
     mean_over_seeds,
     note_if_empty,
     panels,
+    share_range,
     show_time_zero,
     theme,
     width_styles,
@@ -41,7 +42,9 @@ __all__ = [
     "change_against_horizon",
     "change_over_time",
     "deviation_against_step_size",
+    "draw_fit",
     "exponent_against_horizon",
+    "power_label",
 ]
 
 Style = dict[str, Any]
@@ -84,7 +87,7 @@ def change_over_time(gaps: pd.DataFrame) -> Figure:
             _mark_peak(panel, rows, column, color)
         show_time_zero(panel, gaps["time"])
     axes[0, 0].plot([], [], label="largest", markeredgecolor="0.4", **PEAK)
-    _share_range(axes[0])
+    share_range(axes[0])
     return _finished(figure)
 
 
@@ -110,7 +113,7 @@ def change_against_horizon(gaps: pd.DataFrame, bound: pd.DataFrame) -> Figure:
     panel = axes[0, 0]
     draw_points(panel, gaps, "time", "mean_change", **{**GAP, "label": "mean"})
     draw_points(panel, gaps, "time", "mean_plus_std", **{**CONTROL, "label": "mean + std"})
-    _draw_fit(panel, gaps, "time", "mean_change", partial(_power, "T"))
+    draw_fit(panel, gaps, "time", "mean_change", partial(power_label, "T"))
     _draw_exponential(panel, gaps)
     low, high = gaps["mean_change"].min(), gaps["mean_plus_std"].max()
     panel.plot(bound["time"], bound["value"], label="form of the bound, $Ke^{KT^3}$", **THEORY)
@@ -167,7 +170,7 @@ def deviation_against_step_size(deviations: pd.DataFrame) -> Figure:
     panel = axes[0, 0]
     for column, style in (("gap", GAP), ("risk", RISK)):
         draw_points(panel, deviations, "alpha_d", column, **style)
-        _draw_fit(panel, deviations, "alpha_d", column, partial(_power, r"(\alpha d)"), color=style["color"])
+        draw_fit(panel, deviations, "alpha_d", column, partial(power_label, r"(\alpha d)"), color=style["color"])
     _draw_root(panel, deviations)
     _mark_values(panel, deviations["alpha_d"])
     return _finished(figure)
@@ -190,7 +193,7 @@ def change_against_dimension(dimensions: pd.DataFrame) -> Figure:
     figure, axes = panels(["in units of $L(0)-L(T)$", "as it is"], DIMENSION, [f"mean loss change at $m={m}$"])
     for panel, column in zip(axes[0], ("relative_gap", "gap"), strict=True):
         draw_points(panel, dimensions, "dim", column, **GAP)
-        _draw_fit(panel, dimensions, "dim", column, partial(_note_exponent, panel))
+        draw_fit(panel, dimensions, "dim", column, partial(_note_exponent, panel))
         mean = dimensions[column].mean()
         draw_power_law(panel, dimensions["dim"], (1, mean), 0, label="no dependence", linestyle="--", **GUIDE)
         panel.set_ylim(mean / 3, 3 * mean)
@@ -207,7 +210,8 @@ def _draw_root(panel: Axes, deviations: pd.DataFrame) -> None:
     panel.plot(sizes, height, label=r"slope of $\sqrt{\alpha}-\sqrt{\alpha_{\min}}$", linestyle="--", **GUIDE)
 
 
-def _power(symbol: str, fit: ExponentFit) -> str:
+def power_label(symbol: str, fit: ExponentFit) -> str:
+    """Name a fitted power law by its base and exponent."""
     return f"${symbol}^{{{fit.exponent:z.2f}}}$"
 
 
@@ -231,9 +235,7 @@ def _mark_peak(panel: Axes, rows: pd.DataFrame, column: str, color: str) -> None
     panel.plot(*means.nlargest(1, "mean")[["time", "mean"]].to_numpy().T, markeredgecolor=color, **PEAK)
 
 
-def _draw_fit(
-    panel: Axes, rows: pd.DataFrame, x: str, y: str, name: Callable[[ExponentFit], str], **style: Any
-) -> None:
+def draw_fit(panel: Axes, rows: pd.DataFrame, x: str, y: str, name: Callable[[ExponentFit], str], **style: Any) -> None:
     """Draw the power law that seeds as units give, named by its fit; nothing where they give none."""
     try:
         fit = fit_exponent(rows[x], rows[y], rows["seed"])
@@ -254,12 +256,6 @@ def _draw_exponential(panel: Axes, gaps: pd.DataFrame) -> None:
     rate = fit.exponent / longest
     line = {"color": GAP["color"], "linewidth": 1.0, "linestyle": "--"}
     panel.plot(times, fit.constant * np.exp(rate * times), label=f"$e^{{{rate:z.3f}\\,T}}$", **line)
-
-
-def _share_range(axes: Sequence[Axes]) -> None:
-    low, high = np.transpose([panel.get_ylim() for panel in axes])
-    for panel in axes:
-        panel.set_ylim(low.min(), high.max())
 
 
 def _finished(figure: Figure) -> Figure:

@@ -42,6 +42,7 @@ __all__ = [
     "note_if_empty",
     "panels",
     "save_figure",
+    "share_range",
     "show_time_zero",
     "theme",
     "width_styles",
@@ -237,6 +238,13 @@ def show_time_zero(axes: Axes, times: pd.Series) -> None:
     axes.set_xticks([0, *10.0 ** decades[:: 1 + len(decades) // 8]])
     between = np.outer(10.0 ** np.arange(np.floor(first), last), np.arange(2, 10)).ravel()
     axes.set_xticks(between[(between > positive.min()) & (between < positive.max())], minor=True)
+
+
+def share_range(row: Iterable[Axes]) -> None:
+    """Give panels one vertical range, that of all which show points or lines."""
+    drawn = [panel for panel in row if np.isfinite(panel.dataLim.get_points()).all()]
+    for panel in drawn:
+        panel.set_ylim(min(one.get_ylim()[0] for one in drawn), max(one.get_ylim()[1] for one in drawn))
 
 
 def note_if_empty(axes: Axes) -> None:

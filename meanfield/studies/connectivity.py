@@ -176,7 +176,7 @@ def _trained(run: ConnectivityRun, law: Law, rows: Empirical, rng: np.random.Gen
         warnings.simplefilter("ignore", RuntimeWarning)
         trajectory = trained(run, start, law, for_training)
         before, after = (risk(network, rows).value for network in (start, trajectory.final))
-    return _End(start, trajectory.final, status_of(run, trajectory, after, before))
+    return _End(start, trajectory.final, status_of(run.step_size, trajectory, after, before))
 
 
 def _parameters_of_a_neuron(run: ConnectivityRun, law: Law) -> int:

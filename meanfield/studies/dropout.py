@@ -21,11 +21,9 @@ from meanfield.dynamics.recording import Recording, Trajectory, log_spaced_steps
 from meanfield.dynamics.sgd import run_sgd
 from meanfield.model.activations import ACTIVATIONS
 from meanfield.model.laws import Empirical, Law
-from meanfield.model.losses import hold_classes
 from meanfield.model.network import Network
-from meanfield.model.risk import classification_error
 from meanfield.studies.data import GAUSSIANS, checked_digest, held_out, law_of
-from meanfield.studies.evaluation import FixedSamples
+from meanfield.studies.evaluation import FixedSamples, held_out_error
 from meanfield.studies.memory import array_bytes
 
 __all__ = [
@@ -220,12 +218,12 @@ def _trained_and_measured(run: DropoutRun, rng: np.random.Generator) -> dict[str
     curve = evaluation.curve(final, kept_numbers(run.n_neurons), std=False if controlled else None)
     half = curve.loc[curve["n_kept"] == run.n_neurons // 2, "mean_change"].item()
     summary = {
-        "status": status_of(run, trajectory, curve["risk"].iloc[0], evaluation.snapshot(start)["risk"]),
+        "status": status_of(run.step_size, trajectory, curve["risk"].iloc[0], evaluation.snapshot(start)["risk"]),
         "risk": curve["risk"].iloc[0],
         "c_n": curve.attrs["c_n"],
         "c_n_standard_error": curve.attrs["c_n_standard_error"],
         "half_change": half,
-        "test_error": _test_error(run, final, for_evaluation),
+        "test_error": held_out_error(final, held_out(run.data, run.target, run.digest), for_evaluation),
     }
     records = trajectory.records.assign(time=trajectory.records["step"] * run.step_size)
     frames = {"summary": pd.DataFrame([summary]), "curve": curve[list(CURVE_COLUMNS)], "trajectory": records}
@@ -252,7 +250,7 @@ def trained(
     )
 
 
-def status_of(run: DropoutRun, trajectory: Trajectory, risk: float, risk_before: float) -> str:
+def status_of(step_size: float, trajectory: Trajectory, risk: float, risk_before: float) -> str:
     """Return "finished", or how the run diverged: to infinity, or to a risk far above the one it began with."""
     if trajectory.diverged:
         how = trajectory.status.partition(":")[0]
@@ -260,7 +258,7 @@ def status_of(run: DropoutRun, trajectory: Trajectory, risk: float, risk_before:
         how = f"diverged: its risk went from {risk_before:.3g} to {risk:.3g}"
     else:
         return "finished"
-    return f"{how}; try a step size below {run.step_size:g}"
+    return f"{how}; try a step size below {step_size:g}"
 
 
 CURVE_COLUMNS = ("n_kept", "mean_change", "std_change", "standard_error", "method")
@@ -293,11 +291,3 @@ def step_size_of(run: DropoutRun) -> float:
     """Alpha; in the control, alpha / N where output weights are trained, so that its outputs move as fast."""
     shared = run.scaling == "control" and setting_of(run.data).train_outer
     return run.step_size / run.n_neurons if shared else run.step_size
-
-
-def _test_error(run: DropoutRun, network: Network, rng: np.random.Generator) -> float:
-    """Return the classification error on fresh samples or the test split; NaN without classes or split."""
-    test = held_out(run.data, run.target, run.digest)
-    if test is None or (isinstance(test, Empirical) and not hold_classes(test.y)):
-        return float("nan")
-    return classification_error(network, test, n_samples=4000, rng=rng).value

@@ -112,7 +112,7 @@ def _trained_and_measured(run: BoundsRun, rng: np.random.Generator) -> dict[str,
     bounds = samples.bounds(network, sizes, delta=run.delta)
     drawn = samples.drawn(network, sizes, run.n_orders, for_orders)
     summary = {
-        "status": status_of(run, trajectory, drawn.risk, samples.snapshot(start)["risk"]),
+        "status": status_of(run.step_size, trajectory, drawn.risk, samples.snapshot(start)["risk"]),
         "risk": drawn.risk,
         "n_parameters": law.dim + (law.n_outputs if setting_of(run.data).train_outer else 0),
         **bounds.attrs,

@@ -17,7 +17,16 @@ from meanfield.theory.bounds import BoundVerdict, NeuronConstants, judge_bound, 
 from meanfield.theory.prefactor import LEAST_KEPT, PrefactorFit, check_prefactor, fit_prefactor
 from meanfield.theory.scaling import finite_population_factor, settled_from
 
-__all__ = ["THEOREM", "FittedTheorem", "Measured", "fitted_theorem", "limits", "over_seeds", "with_theorem"]
+__all__ = [
+    "THEOREM",
+    "FittedTheorem",
+    "Measured",
+    "fitted_theorem",
+    "limits",
+    "over_seeds",
+    "width_of_fit",
+    "with_theorem",
+]
 
 THEOREM = "theorem"
 UNSETTLED = "a failure elsewhere refutes nothing"
@@ -76,7 +85,7 @@ def fitted_theorem(measured: Measured) -> FittedTheorem:
     m <= N/16, or at the smallest m >= 4 where there is none: where it is too large it is so by 1/sqrt f, up to 1.033
     at m <= N/16. Elsewhere |L_A - L| is judged as it is measured.
     """
-    width, reason = _width_of_fit(measured.summary)
+    width, reason = width_of_fit(measured.summary, "c_n", "c_N")
     fit = fit_prefactor(
         _as_of_infinitely_many(measured.quantiles),
         width,
@@ -97,16 +106,19 @@ def _as_of_infinitely_many(quantiles: pd.DataFrame) -> pd.DataFrame:
     return few.assign(**{name: few[name] / depletion for name in MAGNITUDES})
 
 
-def _width_of_fit(summary: pd.DataFrame) -> tuple[int, str]:
-    rows = summary[summary["n_neurons"] > LEAST_KEPT]
-    smallest = int(rows["n_neurons"].min())
+def width_of_fit(rows: pd.DataFrame, column: str, symbol: str) -> tuple[int, str]:
+    """Return the smallest width from which a column, ``symbol`` in words, has settled, or the smallest; and why.
+
+    ``rows`` has the columns n_neurons, seed and ``column``, one row a network.
+    """
+    smallest = int(rows.loc[rows["n_neurons"] > LEAST_KEPT, "n_neurons"].min())
     try:
-        verdict = settled_from(summary["n_neurons"], summary["c_n"], summary["seed"])
+        verdict = settled_from(rows["n_neurons"], rows[column], rows["seed"])
     except ValueError as error:
-        return smallest, f"the smallest width; {UNSETTLED}, as it is not judged whether c_N has settled: {error}"
+        return smallest, f"the smallest width; {UNSETTLED}, as it is not judged whether {symbol} has settled: {error}"
     if verdict.from_width is None:
-        return smallest, f"the smallest width; {UNSETTLED}, as c_N is not shown to settle"
-    return max(verdict.from_width, smallest), "the smallest width from which c_N has settled"
+        return smallest, f"the smallest width; {UNSETTLED}, as {symbol} is not shown to settle"
+    return max(verdict.from_width, smallest), f"the smallest width from which {symbol} has settled"
 
 
 def with_theorem(measured: Measured, theorem: FittedTheorem) -> pd.DataFrame:

@@ -15,9 +15,11 @@ from meanfield.landscape.dropout_bounds import dropout_bounds
 from meanfield.landscape.evaluation import evaluation_on
 from meanfield.landscape.orders import DrawnChanges, drawn_changes
 from meanfield.model.laws import Empirical, Law
+from meanfield.model.losses import hold_classes
 from meanfield.model.network import Network
+from meanfield.model.risk import classification_error
 
-__all__ = ["FixedSamples", "fixed_rows"]
+__all__ = ["FixedSamples", "fixed_rows", "held_out_error"]
 
 
 def fixed_rows(law: Law, n_samples: int, rng: np.random.Generator) -> Empirical:
@@ -42,15 +44,17 @@ class FixedSamples:
         self._law: Law = law if whole else _Sampled(law)
         self._options: dict[str, Any] = {"n_samples": n_samples, "rng": int(rng.integers(2**62))}
 
-    def curve(self, network: Network, n_kept: Sequence[Entry], *, std: bool | None) -> pd.DataFrame:
+    def curve(
+        self, network: Network, n_kept: Sequence[Entry], *, std: bool | None, n_subsets: int = 200
+    ) -> pd.DataFrame:
         """Return the `dropout_curve` of a network."""
-        return dropout_curve(network, self._law, n_kept, std=std, **self._options)
+        return dropout_curve(network, self._law, n_kept, std=std, n_subsets=n_subsets, **self._options)
 
     def bounds(self, network: Network, n_kept: Sequence[int], *, delta: float) -> pd.DataFrame:
         """Return the `dropout_bounds` of a network."""
         return dropout_bounds(network, self._law, n_kept, delta=delta, **self._options)
 
-    def drawn(self, network: Network, n_kept: Sequence[int], n_orders: int, rng: np.random.Generator) -> DrawnChanges:
+    def drawn(self, network: Network, n_kept: Sequence[Entry], n_orders: int, rng: np.random.Generator) -> DrawnChanges:
         """Return the changes in square loss that sets of ``n_orders`` random orders of the neurons make."""
         evaluation = evaluation_on(self._law, "square", **self._options)
         return drawn_changes(network, evaluation, list(n_kept), n_orders, rng)
@@ -59,6 +63,13 @@ class FixedSamples:
         """Return risk and c_N of a network, the latter of its last hidden layer."""
         curve = self.curve(network, [network.widths[1:-1]], std=False)
         return {"risk": curve["risk"].item(), "c_n": curve.attrs["c_n"]}
+
+
+def held_out_error(network: Network, test: Law | None, rng: np.random.Generator) -> float:
+    """Return the classification error on fresh samples or a test split; NaN without classes or split."""
+    if test is None or (isinstance(test, Empirical) and not hold_classes(test.y)):
+        return float("nan")
+    return classification_error(network, test, n_samples=4000, rng=rng).value
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,10 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from meanfield.studies import dropout, dropout_bounds, dropout_regime
+from meanfield.studies import dimension, dropout, dropout_bounds, dropout_multilayer, dropout_regime
+from meanfield.studies.dimension_report import STUDY as DIMENSION
 from meanfield.studies.dropout_bounds_report import STUDY as BOUNDS
+from meanfield.studies.dropout_multilayer_report import STUDY as MULTILAYER
 from meanfield.studies.dropout_regime_report import STUDY as REGIME
 from meanfield.studies.dropout_report import STUDY as DROPOUT
 from meanfield.studies.engine import run_rng
@@ -20,6 +22,8 @@ RUNS = {
     "dropout": (DROPOUT, dropout.grid(data=["digits"], widths=[256], **QUICK)[0]),
     "bounds": (BOUNDS, dropout_bounds.grid(data=["gaussians"], widths=[512], **QUICK)[0]),
     "regime": (REGIME, dropout_regime.grid(widths=[256], n_kept=[16], **QUICK)[0]),
+    "multilayer": (MULTILAYER, dropout_multilayer.grid(widths=[512], n_hidden=[3], n_seeds=1, n_steps=20)[0]),
+    "dimension": (DIMENSION, dimension.grid(dimensions=[32], **QUICK)[1]),
 }
 
 

@@ -1,0 +1,264 @@
+"""The study of the dimension from its grid to its verdict, at small scale."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from meanfield import IsotropicGaussians
+from meanfield.landscape.dropout import dropout_curve
+from meanfield.studies import dimension, dimension_report
+from meanfield.studies.dimension import SETTINGS, DimensionRun, cost, grid, initial_network, kept_numbers, one_run
+from meanfield.studies.dimension_report import STUDY
+from meanfield.studies.dimension_tables import (
+    exponent_in_dimension,
+    needed_number,
+    needed_numbers,
+    relative_changes,
+    uncensored,
+)
+from meanfield.studies.engine import run_all, run_rng
+from meanfield.studies.store import Store
+
+SMALL = {"dimensions": [2, 8, 32], "n_neurons": 64, "n_seeds": 2, "horizon": 0.5, "n_samples": 100, "n_orders": 20}
+
+
+def run_of(setting="three-layer", dim=8, **changes: object) -> DimensionRun:
+    return replace(grid(**SMALL)[0], setting=setting, dim=dim, **changes)
+
+
+# --- runs -----------------------------------------------------------------------------------------------
+
+
+def test_the_grid_is_every_setting_dimension_and_replica_at_one_noise_and_horizon():
+    runs = grid(**SMALL)
+    assert len(runs) == len(set(runs)) == 3 * 3 * 2
+    assert {run.setting for run in runs} == set(SETTINGS)
+    assert len({run.step_size * run.dim for run in runs}) == 1
+    assert {run.n_steps * run.step_size for run in runs} == {0.5}
+    assert len({(run.n_neurons, run.horizon) for run in runs}) == 1
+
+
+def test_the_default_dimensions_span_a_factor_of_sixteen():
+    dimensions = {run.dim for run in grid()}
+    assert max(dimensions) >= 16 * min(dimensions)
+
+
+@pytest.mark.parametrize("n_neurons", [16, 100, 512])
+def test_kept_numbers_reach_from_four_to_the_half(n_neurons):
+    numbers = kept_numbers(n_neurons)
+    assert (numbers[0], numbers[-1]) == (4, n_neurons // 2)
+    assert numbers == sorted(set(numbers))
+    assert all(after <= 2 * before for before, after in pairwise(numbers))
+
+
+@pytest.mark.parametrize("dim", [4, 64])
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_starts_have_first_weights_of_length_one_on_average_in_every_dimension(setting, dim):
+    network = initial_network(run_of(setting, dim, n_neurons=1000), np.random.default_rng(0))
+    assert np.square(network.weights[0]).sum(axis=1).mean() == pytest.approx(1, rel=0.1)
+    assert [w.mean() for w in network.weights[1:-1]] == pytest.approx([1.0] * (network.n_hidden - 1), abs=0.01)
+    assert network.weights[-1].std() == pytest.approx(1, rel=0.1)
+    assert all(not bias.any() for bias in network.biases)
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_the_curve_is_that_of_the_trained_network(setting, monkeypatch):
+    trained = []
+    whole = dimension.run_sgd
+
+    def spy(start, *given, **options):
+        trained.append((start, whole(start, *given, **options)))
+        return trained[-1][1]
+
+    monkeypatch.setattr(dimension, "run_sgd", spy)
+    run = run_of(setting)
+    frames = one_run(run, run_rng(0, 0))
+    ((start, trajectory),) = trained
+    seed = int(run_rng(0, 0).spawn(3)[2].integers(2**62))
+    n_hidden, m = start.n_hidden, kept_numbers(run.n_neurons)[2]
+    options = {"n_samples": 100, "n_subsets": 20, "rng": seed, "std": False}
+    entries = [(n,) * n_hidden for n in kept_numbers(run.n_neurons)]
+    expected = dropout_curve(trajectory.final, IsotropicGaussians(run.dim, 0.8), entries, **options)
+    whole_rows = frames["curve"].query("dropped == 'all layers'").reset_index(drop=True)
+    assert whole_rows["mean_change"].tolist() == expected["mean_change"].tolist()
+    assert frames["summary"]["risk"].item() == expected["risk"].iloc[0]
+    assert m in whole_rows["n_kept"].to_numpy()
+    moved = [not np.array_equal(*pair) for pair in zip(start.weights, trajectory.final.weights, strict=True)]
+    assert moved == ([False, True, False] if setting == "three-layer, internal" else [True] * (n_hidden + 1))
+    assert set(frames["curve"]["dropped"]) == ({"all layers"} | ({"layer 1", "layer 2"} if n_hidden == 2 else set()))
+
+
+def test_cost_grows_with_dimension_and_depth():
+    small = cost(run_of("two-layer"))
+    assert all(cost(one) > small > 0 for one in (run_of("two-layer", 16), run_of("three-layer")))
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"dimensions": []}, ValueError, "dimensions must hold at least one number, got none"),
+        ({"dimensions": [0]}, ValueError, "dimensions must be at least 1, got 0"),
+        ({"dimensions": [2.5]}, TypeError, "dimensions must be an integer"),
+        ({"n_neurons": 15}, ValueError, "neurons must be at least 16, got 15"),
+        ({"n_seeds": 0}, ValueError, "seeds must be at least 1, got 0"),
+        ({"horizon": 0.0}, ValueError, "horizon must be positive"),
+        ({"horizon": 1e-6}, ValueError, "horizon must be at least one step of 0.015625, got 1e-06"),
+        ({"n_samples": 99}, ValueError, "samples must be at least 100, got 99"),
+        ({"n_orders": 1}, ValueError, "orders must be at least 2, got 1"),
+    ],
+)
+def test_bad_options_are_refused_before_any_work(change, error, message):
+    with pytest.raises(error, match=message):
+        grid(**SMALL | change)
+
+
+# --- the needed number ----------------------------------------------------------------------------------
+
+SIZES = np.array([4, 8, 16, 32])
+
+
+@pytest.mark.parametrize("exponent", [-1.0, -0.5, -2.0])
+def test_between_measured_numbers_a_power_law_is_followed_exactly(exponent):
+    wanted = 13.7
+    changes = (SIZES / wanted) ** exponent
+    assert needed_number(SIZES, changes, 1.0) == pytest.approx(wanted, rel=1e-12)
+
+
+def test_the_last_crossing_counts():
+    assert needed_number(SIZES, [0.5, 2.0, 2.0, 0.5], 1.0) == pytest.approx(16 * 2**0.5)
+    assert needed_number(SIZES, [2.0, 0.5, 2.0, 0.5], 1.0) == pytest.approx(16 * 2**0.5)
+
+
+def test_censoring():
+    assert needed_number(SIZES, 1.01 / SIZES, 1.0 / 32) == math.inf
+    assert needed_number(SIZES, 1 / SIZES, 0.25) == 0
+    assert needed_number(SIZES, [3.0, 2.0, 2.0, -0.1], 1.0) == 32
+    assert needed_number(SIZES, [math.inf] * 3 + [0.5], 1.0) == 32
+    with pytest.raises(ValueError, match="must not hold NaN"):
+        needed_number(SIZES, [1.0, math.nan, 1.0, 1.0], 1.0)
+
+
+def made_up(needed_at, dims=(8, 32, 128), seeds=(0, 1, 2), settings=("two-layer",)):
+    """Frames of networks with c_N/m the relative change, c_N such that ``needed_at(setting, d)`` are needed at 0.1."""
+    rng, n = np.random.default_rng(0), 512
+    summary, curve = [], []
+    for setting in settings:
+        for dim in dims:
+            for seed in seeds:
+                place = {"setting": setting, "dim": dim, "n_neurons": n, "seed": seed}
+                summary.append({**place, "initial_risk": 3.0, "risk": 1.0})
+                c = 0.1 * 2.0 * needed_at(setting, dim) * np.exp(0.001 * rng.standard_normal())
+                for m in kept_numbers(n):
+                    change = c * (n - m) / (m * (n - 1))
+                    curve.append({**place, "dropped": "all layers", "n_kept": m, "mean_change": change})
+    return pd.DataFrame(summary), pd.DataFrame(curve)
+
+
+def test_a_two_layer_curve_gives_its_constant_without_the_finite_population():
+    needed = needed_numbers(relative_changes(*made_up(lambda setting, dim: 200.0)), 0.1)
+    assert needed["needed"].to_numpy() == pytest.approx(np.full(9, 200.0), rel=0.01)
+    assert (needed["censored"] == "").all()
+
+
+def test_nothing_gained_needs_more_than_was_measured():
+    summary, curve = made_up(lambda setting, dim: 20.0)
+    needed = needed_numbers(relative_changes(summary.assign(risk=3.5), curve), 0.1)
+    assert (needed["censored"] == "more than 256").all()
+
+
+@pytest.mark.parametrize(
+    ("exponent", "word"),
+    [
+        (0.0, "does not depend on d within +-0.1"),
+        (-0.3, "falls as d grows"),
+        (0.1, "undecided"),
+        (0.5, "grows, more slowly than d"),
+        (1.0, "grows, linear in d not excluded"),
+        (1.3, "grows faster than d"),
+    ],
+)
+def test_the_exponent_in_the_dimension_is_judged_in_every_direction(exponent, word):
+    scale = 20.0 if exponent < 0 else 6.0
+    needed = needed_numbers(relative_changes(*made_up(lambda setting, dim: scale * (dim / 8) ** exponent)), 0.1)
+    fit = exponent_in_dimension(needed)
+    assert fit.exponent == pytest.approx(exponent, abs=0.01)
+    assert dimension_report._exponent(needed).startswith(f"{word}: exponent")
+
+
+def test_a_dimension_with_a_censored_seed_is_left_out_and_named():
+    summary, curve = made_up(lambda setting, dim: 5.0 * dim / 8)
+    beyond = (curve["dim"] == 128) & (curve["seed"] == 1)
+    curve.loc[beyond, "mean_change"] *= 100
+    needed = needed_numbers(relative_changes(summary, curve), 0.1)
+    assert uncensored(needed)["dim"].unique().tolist() == [8, 32]
+    words = dimension_report._exponent(needed)
+    assert words.startswith("grows, linear in d not excluded")
+    assert words.endswith("left out of the fit: 1 of 3 seeds need more than 256 at d = 128")
+    few = needed[needed["dim"] != 32]
+    assert dimension_report._exponent(few).startswith("not judged: a slope needs at least 2 dimensions")
+
+
+def test_the_ratio_of_settings_is_judged():
+    settings = ("two-layer", "three-layer")
+    summary, curve = made_up(
+        lambda setting, dim: 20.0 * (dim / 8) ** (0.8 * (setting != "two-layer")), settings=settings
+    )
+    needed = needed_numbers(relative_changes(summary, curve), 0.1)
+    assert dimension_report._ratio(needed, "three-layer", "two-layer").startswith("grows, more slowly than d")
+    assert dimension_report._ratio(needed[needed["seed"] == 0], *settings).startswith("not judged: an interval")
+
+
+# --- the report -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def small_study(tmp_path_factory):
+    store, runs = Store(tmp_path_factory.mktemp("dimension")), grid(**SMALL)
+    run_all(one_run, runs, store, root_seed=0, n_workers=1)
+    return store, STUDY.report(store, runs)
+
+
+def test_the_verdict_speaks_of_every_setting_and_of_what_it_cannot_say(small_study):
+    _, report = small_study
+    words = "\n".join(report.words)
+    for expected in (
+        "isotropic Gaussians, relu with biases, N = 64",
+        "two layers of weights, all trained",
+        "three layers of weights, the internal one trained",
+        "three-layer over two-layer, needed in all layers: ",
+        "would refute neither",
+    ):
+        assert expected in words
+    assert words.count("needed in layer 2: ") == 2
+
+
+def test_tables_and_figures(small_study):
+    _, report = small_study
+    assert set(report.figures) == {"needed-against-dimension", "change-against-kept"}
+    assert len(report.tables["needed"]) == 3 * 2 * (1 + 3 + 3)
+    assert report.table["d"].tolist() == [2, 8, 32]
+    assert "risk, three-layer, internal" in report.table.columns
+
+
+def test_a_finished_study_is_not_run_again(small_study):
+    store, _ = small_study
+    again = run_all(one_run, grid(**SMALL), store, root_seed=0, n_workers=1)
+    assert (again.n_finished_before, again.n_finished_now) == (18, 0)
+
+
+def test_diverged_networks_are_named_and_left_out(small_study):
+    (store, _), runs = small_study, grid(**SMALL)
+    frames = store.read(runs[0])
+    frames["summary"]["status"] = "diverged: at step 3"
+    lost = replace(runs[0], seed=5)
+    store.write(lost, frames, root_seed=0)
+    report = STUDY.report(store, [*runs, lost])
+    assert report.words[-1] == "two-layer, d = 2, seed 5: diverged: at step 3"
+    assert set(report.tables["needed"]["seed"]) == {0, 1}
+    assert STUDY.report(store, [lost]).table.empty
