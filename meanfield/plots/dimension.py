@@ -109,17 +109,18 @@ def change_against_kept(changes: pd.DataFrame, allowed: float) -> Figure:
 
 def _draw_setting(panel: Axes, rows: pd.DataFrame, to_fit: pd.DataFrame, setting: str, style: Style) -> None:
     draw_points(panel, rows[rows["dim"].isin(to_fit["dim"])], "dim", "needed", label=setting, **style)
-    draw_fit(panel, to_fit, "dim", "needed", partial(_write_exponent, panel, to_fit), color=style["color"])
+    name = partial(_write_exponent, panel, to_fit, style["color"])
+    draw_fit(panel, to_fit, "dim", "needed", name, color=style["color"])
     censored = rows[~rows["dim"].isin(to_fit["dim"])].dropna(subset="limit").drop_duplicates("dim")
     if len(censored):
         panel.plot(censored["dim"], censored["limit"], markeredgecolor=style["color"], label="beyond, censored", **OPEN)
 
 
-def _write_exponent(panel: Axes, rows: pd.DataFrame, fit: ExponentFit) -> str:
-    """Write the exponent, which differs from line to line, above the line's end; return a label for no legend."""
-    end = float(rows["dim"].max())
+def _write_exponent(panel: Axes, rows: pd.DataFrame, color: str, fit: ExponentFit) -> str:
+    """Write the exponent, which differs from line to line, beside the line's end; return a label for no legend."""
+    end = 1.2 * float(rows["dim"].max())
     place = (end, fit.constant * end**fit.exponent)
-    panel.annotate(power_label("d", fit), place, (0, 6), textcoords="offset points", ha="right")
+    panel.annotate(power_label("d", fit), place, (2, 0), textcoords="offset points", va="center", color=color)
     return "_nolegend_"
 
 

@@ -7,7 +7,7 @@ fall as N grows. Their networks are those of Araújo, Oliveira & Yukimura (2019)
 and frozen ("internal"); in experiments all layers are trained ("all"). The control is standard scaling with plain
 gradients at one step size for all widths, of which neither theorem speaks.
 
-Internal weights start as N(1, 1): with a zero mean nothing is learnt through frozen ends in the limit of wide layers
+Internal weights start as N(1, 1): from a zero mean networks of three hidden layers learn the less the wider they are
 (`meanfield.model.initialisation`).
 """
 
@@ -88,10 +88,7 @@ def recipe_of(data: str) -> Recipe:
 
 @dataclass(frozen=True)
 class MultilayerRun:
-    """One network: its data, what of it is trained, depth, width and replica, how it is trained and measured.
-
-    ``digest`` is the SHA-256 of the data, so that results of another content are not taken for this one's.
-    """
+    """One network: its data with their SHA-256, what of it is trained, its shape and replica, training, measurement."""
 
     data: str
     target: str | None

@@ -40,8 +40,11 @@ NAMES = {
 LEAST_MOVEMENT = 0.01
 LEGEND = (
     "+- is half the 90% Student interval over seeds; the gap is E_A[L_A] - L, half of the neurons kept in the layers "
-    "named; N times the gap is it without the factor (N - m)/(m (N - 1)), c_N of the last hidden layer. All weights "
-    "start independent and no neuron has a bias: in the limit of wide layers those of one layer then move alike."
+    "named; N times the gap is it without the factor (N - m)/(m (N - 1)), c_N of the last hidden layer."
+)
+DEGENERATE = (
+    "Three hidden layers: weights start independent and no neuron has a bias, so that in the limit of wide layers the "
+    "weights of one layer evolve independently of the others' (Nguyen & Pham 2020): a special case of deep networks."
 )
 NOT_REFUTED = (
     "The theorem bounds the change from above: one that falls faster, or does not follow sqrt(d/A_min), agrees with it."
@@ -73,7 +76,8 @@ def report(store: Store, runs: Sequence[MultilayerRun]) -> Report:
     words = [line for group in groups for line in _verdict(group, held[group.run.n_hidden, group.run.setting])]
     tables = {**frames, "exponents": exponents, **_checked_tables(held)}
     figures = _figures(frames, groups, held)
-    return Report(tables, figures, _short(frames), [*words, LEGEND, NOT_REFUTED, *named])
+    deep = [DEGENERATE] if any(run.n_hidden > 2 for run in finished) else []
+    return Report(tables, figures, _short(frames), [*words, LEGEND, *deep, NOT_REFUTED, *named])
 
 
 STUDY = Study("dropout-multilayer", one_run, cost, memory, report)
