@@ -43,7 +43,7 @@ FULL = Scale(
     operations=2e9,
     most_steps=4096,
     budget=0.2,
-    repeats=5,
+    repeats=3,
     product_size=2048,
 )
 SMOKE = Scale(
