@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from meanfield.landscape.curves import QuadraticBezier
 from meanfield.plots import connectivity as plots
 from meanfield.plots.planes import loss_on_plane
 from meanfield.plots.style import mean_over_seeds
@@ -36,6 +37,7 @@ LEGEND = (
     "are the population: on dropout paths the maximum over the path is that over its vertices, exactly; on lines and "
     "curves it is the highest value found, a lower bound."
 )
+WITHOUT_BEND = "training the bend diverged at every step size: what is called its Bezier curve is the straight line"
 ABOUT_THE_BOUND = (
     "A bound from above with unknown K is not refuted by a barrier that falls faster, or that lies below other ways. "
     "Nor does one that falls more slowly over this range refute it: its second term does not fall with N."
@@ -62,13 +64,21 @@ def report(store: Store, runs: Sequence[ConnectivityRun]) -> Report:
         "slopes": ladder_slopes(frames["ladder"]),
         "costs": costs(frames["cost"]),
     }
-    on_plane = [run for run in mean_field if run.plane_points]
+    straight = [run for run in mean_field if not _has_bend(store, run)]
+    named += [f"{_title(run)}: {WITHOUT_BEND}" for run in straight]
+    on_plane = [run for run in mean_field if run.plane_points and run not in straight]
     planes = {name: store.frames(name, on_plane[:1]) for name in ("plane", "projection") if on_plane}
     words = [*_verdict(mean_field[0], frames, tables), LEGEND, *named]
     return Report({**frames, **planes, **tables}, _figures(frames, tables, planes), _short(frames), words)
 
 
 STUDY = Study("connectivity", one_run, cost, memory, report)
+
+
+def _has_bend(store: Store, run: ConnectivityRun) -> bool:
+    """Return whether training the Bezier curve of a pair succeeded at one of the step sizes."""
+    cost_of = store.frames("cost", [run]).set_index("way")
+    return bool(cost_of.loc["bezier", "curve"] == QuadraticBezier.__name__)
 
 
 def _title(run: ConnectivityRun) -> str:
