@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from meanfield.checks import check_integer
 from meanfield.landscape.evaluation import Evaluation, Spread, evaluation_on
+from meanfield.landscape.idle_segments import is_idle
 from meanfield.landscape.path_losses import PathPoints, PathSums, path_points, sums_along
 from meanfield.landscape.weight_path import WeightPath
 from meanfield.model.laws import Law
-from meanfield.model.losses import check_loss, check_targets
+from meanfield.model.losses import check_loss, check_targets, hold_classes
 from meanfield.model.network import Network
 from meanfield.model.risk import check_fit
 
@@ -44,10 +45,11 @@ def path_risk(
 
         L(u) = (1 - u) L(0) + u L(1) - u (1 - u) E|y_hat(1) - y_hat(0)|^2.
 
-    On an idle segment outputs are evaluated inside and must be those of both ends to rounding. There the arrays are
-    compared, and neurons that have moved, or read one that may say something else, are evaluated anew: one forward
-    pass at the first vertex and then, in an idle segment, only what it changes. All losses of
-    `meanfield.model.losses` are convex. The classification error is not: its maximum over the rows is a lower bound.
+    On an idle segment nothing may move but what outputs do not depend on, for any input, and weights from a neuron
+    to its copy. Outputs inside must be those of both ends to rounding, too. There the arrays are compared, and neurons
+    that have moved, or read one that may say something else, are evaluated anew: one forward pass at the first vertex
+    and then, in an idle segment, only what it changes. All losses of `meanfield.model.losses` are convex. The
+    classification error is not: its maximum over the rows is a lower bound.
 
     Parameters
     ----------
@@ -81,7 +83,7 @@ def path_risk(
     ------
     TypeError : ``path`` is no `WeightPath`; no ``rng`` where samples are drawn
     ValueError : a law that does not fit the networks; an unknown loss or targets that do not suit it; an idle
-        segment on which the outputs change
+        segment on which the outputs may change
     ArithmeticError : outputs that overflow; a risk above the vertex maximum, which no convex loss has
 
     See Also
@@ -95,7 +97,7 @@ def path_risk(
     points = path_points(path, check_integer("n_grid", n_grid, least=2))
     evaluation = evaluation_on(law, loss, n_samples, rng)
     check_targets(loss, evaluation.y)
-    sums = sums_along(points, evaluation, with_errors=_are_classes(evaluation.y), progress=progress)
+    sums = sums_along(points, evaluation, with_errors=hold_classes(evaluation.y), progress=progress)
     table = _as_table(points, evaluation, sums)
     _check_overflow(table)
     _check_idle(path, sums.deviation)
@@ -103,14 +105,6 @@ def path_risk(
     _check_certificate(attributes, _tolerance(path.vertices[0]) * sums.terms * math.sqrt(law.n_outputs))
     table.attrs.update(attributes)
     return table
-
-
-def _are_classes(y: Array) -> bool:
-    try:
-        check_targets("logistic" if y.shape[1] == 1 else "cross-entropy", y)
-    except ValueError:
-        return False
-    return True
 
 
 def _tolerance(network: Network) -> float:
@@ -133,6 +127,13 @@ def _check_idle(path: WeightPath, deviation: Array) -> None:
             f"segment {segment} is of kind 'idle', but its outputs move by {deviation[segment]:.3g} of their size, "
             f"beyond the rounding allowed, {allowed:.3g}: only what the function does not depend on may move there"
         )
+    for number, kind in enumerate(path.kinds):
+        if kind == "idle" and not is_idle(*path.ends(number)):
+            raise ValueError(
+                f"segment {number} is of kind 'idle', but moves what its outputs may depend on: only neurons without "
+                "outgoing weights may move there, and weights from a neuron to its copy; use 'readout' where the "
+                "output layer alone moves, and curve_risk for other curves"
+            )
 
 
 def _as_table(points: PathPoints, evaluation: Evaluation, sums: PathSums) -> pd.DataFrame:
@@ -171,7 +172,8 @@ def _attributes(
         "path_maximum": float(all_risks.max()),
         "vertex_risks": risks.tolist(),
         "certificate": f"maximum at vertex {highest}: the {evaluation.loss} loss is convex on readout segments, and on "
-        f"idle ones outputs moved by at most {deviation:.1e} of the terms they are sums of",
+        "idle ones nothing moves that outputs depend on, but for weights between copies of neurons (at the points "
+        f"evaluated, outputs moved by at most {deviation:.1e} of the terms they are sums of)",
         "idle_deviation": deviation,
         "loss": evaluation.loss,
         "method": evaluation.method,

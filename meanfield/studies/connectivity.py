@@ -128,8 +128,8 @@ def memory(run: ConnectivityRun) -> float:
 def one_run(run: ConnectivityRun, rng: np.random.Generator) -> dict[str, pd.DataFrame]:
     """Train two networks and join them: frames ``summary`` (one row), ``barriers``, ``cost`` and ``profile``.
 
-    Mean-field pairs have a ``ladder`` too, and those with plane points ``plane`` and ``projection``; a pair of which
-    one diverged has its summary alone. Every width has the same streams for each purpose.
+    Mean-field pairs have a ``ladder`` too, and those with plane points ``plane`` and ``projection`` if a bend was
+    trained; a pair of which one diverged has its summary alone. Every width has the same streams for each purpose.
     """
     *of_ends, for_rows, for_search, for_bend = rng.spawn(5)
     law = law_of(run.data, run.target, run.digest)

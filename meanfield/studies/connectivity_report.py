@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from meanfield.landscape.curves import QuadraticBezier
 from meanfield.plots import connectivity as plots
 from meanfield.plots.planes import loss_on_plane
 from meanfield.plots.style import mean_over_seeds
@@ -36,13 +37,18 @@ LEGEND = (
     "are the population: on dropout paths the maximum over the path is that over its vertices, exactly; on lines and "
     "curves it is the highest value found, a lower bound."
 )
+WITHOUT_BEND = "training the bend diverged at every step size: what is called its Bezier curve is the straight line"
 ABOUT_THE_BOUND = (
     "A bound from above with unknown K is not refuted by a barrier that falls faster, or that lies below other ways. "
     "Nor does one that falls more slowly over this range refute it: its second term does not fall with N."
 )
-ABOUT_THE_ENDS = (
-    "What makes the barrier of a dropout path fall is that neurons average, not that SGD found a minimum: compare the "
-    "untrained ends. What training adds is that the ends are worth connecting."
+AVERAGING = (
+    "It falls between untrained ends too, and not in the control: that neurons average is enough for it to fall, no "
+    "minimum that SGD found is needed. What training adds is that the ends are worth connecting."
+)
+NO_CAUSE_FOUND = (
+    "Whether averaging over neurons is enough for it to fall is not shown: that takes a barrier that falls between "
+    "trained and untrained ends, and a control whose barrier is shown not to."
 )
 
 
@@ -62,13 +68,21 @@ def report(store: Store, runs: Sequence[ConnectivityRun]) -> Report:
         "slopes": ladder_slopes(frames["ladder"]),
         "costs": costs(frames["cost"]),
     }
-    on_plane = [run for run in mean_field if run.plane_points]
+    straight = [run for run in mean_field if not _has_bend(store, run)]
+    named += [f"{_title(run)}: {WITHOUT_BEND}" for run in straight]
+    on_plane = [run for run in mean_field if run.plane_points and run not in straight]
     planes = {name: store.frames(name, on_plane[:1]) for name in ("plane", "projection") if on_plane}
     words = [*_verdict(mean_field[0], frames, tables), LEGEND, *named]
     return Report({**frames, **planes, **tables}, _figures(frames, tables, planes), _short(frames), words)
 
 
 STUDY = Study("connectivity", one_run, cost, memory, report)
+
+
+def _has_bend(store: Store, run: ConnectivityRun) -> bool:
+    """Return whether training the Bezier curve of a pair succeeded at one of the step sizes."""
+    cost_of = store.frames("cost", [run]).set_index("way")
+    return bool(cost_of.loc["bezier", "curve"] == QuadraticBezier.__name__)
 
 
 def _title(run: ConnectivityRun) -> str:
@@ -131,7 +145,7 @@ def _verdict(run: ConnectivityRun, frames: dict[str, pd.DataFrame], tables: dict
     yield "the dropout path of 7 segments"
     yield from _on_path(frames, exponents)
     yield f"  control, 1/sqrt(N) scaling: {_on_control(_row(exponents, 'dropout', scaling='control'))}"
-    yield f"  {ABOUT_THE_ENDS}"
+    yield f"  {_on_cause(exponents)}"
     yield "beside the form of the theorem, K (sqrt(log N)/sqrt(N) + sqrt(alpha (D + log N))) at z = 0"
     yield from _on_form(run, frames, _row(exponents, "dropout"))
     yield f"a better half is a lower barrier: N at m = N/2, m at N = {frames['ladder']['n_neurons'].max()}"
@@ -209,6 +223,14 @@ def _on_control(row: pd.Series | None) -> str:
         return _on_exponent(row)
     word = "FALLS, as it must not" if row["high"] < -MARGIN else "does not fall, as it must not"
     return f"{word}: {_trend(row)}"
+
+
+def _on_cause(exponents: pd.DataFrame) -> str:
+    """Say what makes the barrier fall, as far as untrained ends and the control show it."""
+    rows = _row(exponents, "dropout"), _row(exponents, UNTRAINED), _row(exponents, "dropout", scaling="control")
+    trained, untrained, control = ("not measured" if row is None else _direction(row) for row in rows)
+    averages = trained == untrained == "falls" and control in ("is flat", "GROWS")
+    return AVERAGING if averages else NO_CAUSE_FOUND
 
 
 def _on_form(run: ConnectivityRun, frames: dict[str, pd.DataFrame], row: pd.Series | None) -> Iterator[str]:

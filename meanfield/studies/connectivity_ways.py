@@ -73,9 +73,12 @@ class Walk(NamedTuple):
         return pd.DataFrame(rows)
 
     def cost(self) -> dict[str, Any]:
-        """Return the work for the training rows: forward passes over them, gradients of samples, seconds."""
-        n_passes = self.tables["train"].attrs["n_evaluations"]
-        return {"way": self.way, "n_passes": n_passes, "n_gradients": self.n_gradients, "seconds": self.seconds}
+        """Return the work for the training rows, and the class of the curve it was spent on.
+
+        Columns way, n_passes (forward passes over them), n_gradients (of samples), seconds and curve.
+        """
+        work = {"n_passes": self.tables["train"].attrs["n_evaluations"], "n_gradients": self.n_gradients}
+        return {"way": self.way, **work, "seconds": self.seconds, "curve": type(self.curve).__name__}
 
     def profile(self) -> pd.DataFrame:
         """Return the loss along the way on the training rows: way, segment, kind, t, risk, classification_error."""
@@ -120,12 +123,12 @@ def over_plane(walks: Iterable[Walk], rows: Empirical, n_grid: int) -> dict[str,
     """Return the loss on the plane through both ends and the bend, and where the walks lie over it.
 
     Frame ``plane`` has columns u, v, risk; ``projection`` way, t, vertex (whether one is there), u, v, off_plane
-    (distance from the plane), risk.
+    (distance from the plane), risk. There are none where no bend was trained: three networks are then on one line.
     """
     by_way = {one.way: one for one in walks}
     bezier = by_way["bezier"].curve
     if not isinstance(bezier, QuadraticBezier):
-        raise TypeError(f"the plane is that of a QuadraticBezier, got {type(bezier).__name__}")
+        return {}
     plane = Plane(bezier.first, bezier.second, bezier.bend)
     projections = [_projection(by_way[way], plane) for way in PROJECTED]
     path = by_way["dropout"].curve
@@ -193,7 +196,10 @@ def _aligned(pair: Pair) -> _Built:
 
 
 def _bezier(pair: Pair) -> _Built:
-    """Train the bend on as many samples as both ends together; where it diverges, again by a tenth of the step."""
+    """Train the bend on as many samples as both ends together; where it diverges, again by a tenth of the step.
+
+    Where all step sizes fail the way is the straight line, and no Bezier curve.
+    """
     n_steps, n_wasted = max(1, 2 * pair.n_steps // BEND_BATCH), 0
     for step_size in pair.step_size * np.array(BEND_STEPS):
         try:
@@ -210,7 +216,7 @@ def _bezier(pair: Pair) -> _Built:
             n_wasted += divergence.trajectory.n_gradients
         else:
             return _Built(training.curve, training.n_gradients + n_wasted)
-    return _Built(QuadraticBezier(pair.first, StraightLine(pair.first, pair.second).at(0.5), pair.second), n_wasted)
+    return _Built(StraightLine(pair.first, pair.second), n_wasted)
 
 
 _BUILDERS: dict[str, Callable[[Pair], _Built]] = {

@@ -175,6 +175,25 @@ def test_an_idle_segment_that_only_moves_the_outputs_inside_is_caught():
         path_risk(WeightPath([network, swapped], ["idle"]), make_law("square"))
 
 
+def counterexample():
+    """Outputs on x > 0 are zero at both ends and at u = 0.382, and not where a neuron has switched on."""
+    start, end = (
+        Network([np.array(w)[:, np.newaxis], np.array([[1.0, -1.0]])], activation="relu", scaling="standard")
+        for w in ([-0.5, -1.5], [0.5, 0.5])
+    )
+    return WeightPath([start, end], ["idle"])
+
+
+def test_an_idle_segment_that_moves_the_outputs_at_other_points_alone_is_caught():
+    path, law = counterexample(), Empirical(np.array([[1.0], [2.0]]), np.zeros((2, 1)))
+    losses = [plain_losses(path.at(t), law.x, law.y, "square").mean() for t in (0, 0.382, 0.75, 1)]
+    assert losses[:2] == [0, 0]
+    assert losses[2] == pytest.approx(0.15625)
+    assert losses[3] == 0
+    with pytest.raises(ValueError, match="segment 0 is of kind 'idle', but moves what its outputs may depend on"):
+        path_risk(path, law)
+
+
 def test_a_loss_that_is_not_convex_fails_the_certificate(monkeypatch):
     monkeypatch.setattr(path_risk_module, "check_targets", lambda loss, y: None)
     monkeypatch.setattr(

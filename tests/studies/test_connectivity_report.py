@@ -58,6 +58,41 @@ def test_the_control_must_not_fall(exponent, word):
     assert connectivity_report._on_control(None) == "not measured"
 
 
+def exponents_of(trained, untrained, control):
+    frames = [
+        barriers_frame(trained),
+        barriers_frame(untrained).assign(way="untrained"),
+        barriers_frame(control, scaling="control"),
+    ]
+    return exponents_in_width(pd.concat(frames, ignore_index=True))
+
+
+@pytest.mark.parametrize(
+    ("trained", "untrained", "control", "averages"),
+    [
+        (-1.0, -1.0, 0.0, True),
+        (-1.0, -0.5, 0.5, True),
+        (-1.0, 0.0, 0.0, False),
+        (-1.0, -1.0, -0.5, False),
+        (0.0, -1.0, 0.0, False),
+    ],
+)
+def test_the_cause_is_named_only_where_untrained_ends_and_the_control_show_it(trained, untrained, control, averages):
+    words = connectivity_report._on_cause(exponents_of(trained, untrained, control))
+    assert words.startswith("It falls between untrained ends too, and not in the control") == averages
+    assert words.startswith("Whether averaging over neurons is enough for it to fall is not shown") != averages
+
+
+def test_no_cause_is_named_without_a_control_or_where_it_is_not_judged():
+    exponents = exponents_of(-1.0, -1.0, 0.0)
+    assert connectivity_report._on_cause(exponents) == connectivity_report.AVERAGING
+    control = exponents["scaling"] == "control"
+    without = exponents[~control]
+    assert connectivity_report._on_cause(without) == connectivity_report.NO_CAUSE_FOUND
+    unjudged = exponents.assign(**{name: exponents[name].mask(control) for name in ("exponent", "low", "high")})
+    assert connectivity_report._on_cause(unjudged) == connectivity_report.NO_CAUSE_FOUND
+
+
 def test_the_exponent_is_held_beside_that_of_the_theorem():
     n = np.array([32.0, 1024.0])
     rise = np.log(np.sqrt(np.log(n) / n))

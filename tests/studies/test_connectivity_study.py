@@ -214,10 +214,26 @@ def test_a_bend_that_diverges_is_trained_again_by_smaller_steps(monkeypatch, lar
         return whole(*arguments, step_size=step_size, **options)
 
     monkeypatch.setattr(connectivity_ways, "train_bezier", failing)
-    frames = one_run(small_run(horizon=40.0), run_rng(0, 0))
-    assert frames["cost"].set_index("way").loc["bezier", "n_gradients"] == 4000 * n_trained + 7 * n_failed
+    frames = one_run(small_run(horizon=40.0, plane_points=5), run_rng(0, 0))
+    cost_of = frames["cost"].set_index("way").loc["bezier"]
+    assert cost_of["n_gradients"] == 4000 * n_trained + 7 * n_failed
+    assert cost_of["curve"] == ("QuadraticBezier" if n_trained else "StraightLine")
+    assert ({"plane", "projection"} <= set(frames)) == ("plane" in frames) == (n_trained > 0)
     is_line = row(frames, "bezier")["barrier"] == pytest.approx(row(frames, "line")["barrier"], rel=1e-6)
     assert is_line == (n_trained == 0)
+
+
+def test_a_pair_without_a_bend_is_named_and_has_no_plane(monkeypatch, tmp_path):
+    def failing(*_, **__):
+        raise DivergenceError("too large", SimpleNamespace(n_gradients=7))
+
+    monkeypatch.setattr(connectivity_ways, "train_bezier", failing)
+    runs = [run for run in grid(**SMALL | {"widths": [4]}) if run.scaling == "mean-field"]
+    report = run_study(STUDY, runs, tmp_path, n_workers=1, progress=False).report
+    assert "loss-on-plane" not in report.figures
+    named = [line for line in report.words if "training the bend diverged at every step size" in line]
+    assert [line.split(":")[0] for line in named] == [f"digits, mean-field, N = 4, pair {seed}" for seed in (0, 1)]
+    assert all(line.endswith("is the straight line") for line in named)
 
 
 @pytest.fixture(scope="module")
