@@ -8,6 +8,7 @@ to a prefactor, is fitted at one width and required at the others.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -24,7 +25,7 @@ from meanfield.studies.dropout import DropoutRun, initial_network, kept_numbers,
 from meanfield.studies.evaluation import FixedSamples
 from meanfield.theory.bounds import check_delta
 
-__all__ = ["BoundsRun", "cost", "grid", "one_run"]
+__all__ = ["BoundsRun", "cost", "grid", "least_orders", "one_run"]
 
 DEFAULT_WIDTHS = (32, 64, 128, 256, 512, 1024)
 DEFAULT_DELTA = 0.05
@@ -58,7 +59,12 @@ def grid(
     Parameters
     ----------
     delta : probability with which a bound may fail
-    n_orders : random orders of the neurons, at least 2; a set of every size from each
+    n_orders : random orders of the neurons, a set of every size from each; so many that the (1 - delta)-quantile has an
+        upper confidence limit, see `least_orders`
+
+    Raises
+    ------
+    ValueError, TypeError : before any work, naming the option
 
     See Also
     --------
@@ -66,6 +72,11 @@ def grid(
     """
     check_delta(delta)
     check_integer("orders", n_orders, least=2)
+    if n_orders < (least := least_orders(delta)):
+        raise ValueError(
+            f"orders must be at least {least} for an interval of the quantile at delta = {delta:g}, got {n_orders}: "
+            "draw more, or raise delta"
+        )
     runs = dropout.grid(
         data=data,
         target=target,
@@ -78,6 +89,14 @@ def grid(
     )
     chosen = [run for run in runs if run.scaling == "mean-field"]
     return [BoundsRun(**asdict(run), delta=float(delta), n_orders=n_orders) for run in chosen]
+
+
+def least_orders(delta: float) -> int:
+    """Return the least n for which the largest of n values exceeds the (1 - delta)-quantile with enough confidence.
+
+    It does with probability 1 - (1 - delta)^n, and must with (1 + level)/2 to be the upper limit of an interval.
+    """
+    return math.ceil(math.log((1 - INTERVAL_LEVEL) / 2) / math.log1p(-delta))
 
 
 def cost(run: BoundsRun) -> float:

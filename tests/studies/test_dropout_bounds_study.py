@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 
 from meanfield.landscape.dropout_bounds import dropout_bounds
-from meanfield.landscape.permutations import dropout_quantiles
+from meanfield.landscape.permutations import dropout_quantiles, quantile_intervals
 from meanfield.studies import dropout_bounds as study
 from meanfield.studies import dropout_bounds_tables as tables_module
 from meanfield.studies.data import GAUSSIANS
 from meanfield.studies.dropout import initial_network, kept_numbers, trained
-from meanfield.studies.dropout_bounds import BoundsRun, grid, one_run
+from meanfield.studies.dropout_bounds import BoundsRun, grid, least_orders, one_run
 from meanfield.studies.dropout_bounds_report import STUDY
 from meanfield.studies.dropout_bounds_tables import THEOREM, Measured, fitted_theorem, limits, over_seeds, with_theorem
 from meanfield.studies.engine import run_all, run_rng
@@ -278,3 +278,13 @@ def test_wider_networks_cost_more():
     costs = [study.cost(run) for run in grid(**GAUSSIAN | {"n_seeds": 1, "widths": [8, 64, 512]})]
     assert costs == sorted(costs)
     assert isinstance(grid(**GAUSSIAN)[0], BoundsRun)
+
+
+@pytest.mark.parametrize(("delta", "least"), [(0.05, 72), (0.005, 736), (0.5, 6)])
+def test_orders_too_few_for_an_interval_are_refused_before_any_work(delta, least):
+    assert least_orders(delta) == least
+    values = np.arange(least, dtype=float)
+    assert np.isfinite(quantile_intervals(values, [1 - delta], 0.95)[2]).all()
+    assert not np.isfinite(quantile_intervals(values[1:], [1 - delta], 0.95)[2]).any()
+    with pytest.raises(ValueError, match=f"orders must be at least {least} for an interval of the quantile"):
+        grid(widths=[8], delta=delta, n_orders=least - 1)
