@@ -107,6 +107,7 @@ def test_the_networks_arrays_are_left_alone_and_recorded_ones_do_not_share_memor
         assert first != second
 
 
+@pytest.mark.long
 def test_float32_stays_float32():
     network, x, y = _problem((10, 60, 50, 2), 200, dtype=np.float32)
     final = run_sgd(network, Listed(x, y), step_size=0.01, n_steps=200, rng=0).final

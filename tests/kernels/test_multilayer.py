@@ -116,6 +116,7 @@ def test_block_span_panel_and_tile_change_nothing_but_rounding(monkeypatch, bloc
     _assert_follows_the_plain_loop(network, x, y, [0.02] * 150, Rule(_names(network)))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("batch", [1, 5])
 @pytest.mark.parametrize("decay", [0.0, 1.0])
 def test_float32_follows_the_plain_loop(batch, decay):
@@ -143,7 +144,8 @@ def test_one_hidden_layer_is_the_two_layer_kernel(dim, batch, trained):
     assert not np.array_equal(general.weights[trained[0]], network.weights[trained[0]])
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+# Another precision is another compilation, half a minute long.
+@pytest.mark.parametrize("dtype", [pytest.param(np.float32, marks=pytest.mark.long), np.float64])
 @pytest.mark.parametrize(("batch", "trained"), [(1, ()), (1, (1,)), (1, (2, 3)), (7, ()), (200, ())])
 def test_the_bits_are_those_of_one_thread(monkeypatch, dtype, batch, trained):
     monkeypatch.setattr(multilayer_trainer, "WORK_PER_THREAD", 1)

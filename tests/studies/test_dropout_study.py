@@ -98,6 +98,7 @@ def test_a_narrow_grid_is_not_judged_and_says_why(tmp_path):
     assert "settled" not in words
 
 
+@pytest.mark.long
 def test_divergence_is_recorded_and_the_study_goes_on(tmp_path):
     runs = grid(**QUICK | {"data": ["digits"], "step_size": 50.0, "horizon": 20_000.0})
     result = run_study(STUDY, runs, tmp_path, n_workers=1)

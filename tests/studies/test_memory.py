@@ -47,6 +47,7 @@ def test_the_largest_runs_are_counted_once_a_process(monkeypatch):
     assert "(processes 4 x 0.24 GB, arrays 7 GB)" in expected_memory(arrays, 8)
 
 
+@pytest.mark.long
 def test_it_is_said_once_before_the_first_run_and_not_if_none_is_missing(tmp_path):
     runs = dropout.grid(data=["gaussians"], widths=[4, 8], n_seeds=1, horizon=0.01, n_samples=100)
     said: list[str] = []
