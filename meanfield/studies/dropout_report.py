@@ -35,6 +35,13 @@ LEGEND = (
 )
 
 
+# Orders in m of the terms of Var_A(L_A): see meanfield.landscape.dropout_moments.
+STD_ORDERS = (
+    "-1/2 where the part linear in the subset leads; of the quadratic part, -1 where its pairs of neurons do and -3/2 "
+    "where its single neurons do, both steeper once m is not small beside N"
+)
+
+
 def report(store: Store, runs: Sequence[DropoutRun]) -> Report:
     """Read the finished ``runs`` back and conclude; diverged ones are named and left out."""
     diverged = diverged_runs(store, runs)
@@ -160,9 +167,10 @@ def _control(summary: pd.DataFrame) -> str:
 
 
 def _growth(fit: ExponentFit) -> str:
-    word = "rejected, as it must be" if rejects(fit) else "NOT rejected"
-    grown = "expected 1 as N grows, as before training: this shows the power of the test"
-    return f"{word}: c_N has {fit.describe()}, {grown}"
+    grown = f"c_N has {fit.describe()}, expected 1 as N grows, as before training"
+    if rejects(fit):
+        return f"rejected, as it must be: {grown}: this shows the power of the test"
+    return f"NOT rejected: {grown}: no power of the test is shown, add wider networks or replicas"
 
 
 def _std_exponent(curve: pd.DataFrame) -> str:
@@ -170,6 +178,8 @@ def _std_exponent(curve: pd.DataFrame) -> str:
     known = curve[(curve["scaling"] == "mean-field") & curve["std_change"].notna()]
     n_neurons = known["n_neurons"].max()
     few = known[(known["n_neurons"] == n_neurons) & known["n_kept"].between(4, n_neurons // 4)]
+    if few["n_kept"].nunique() < 2:
+        return "not judged: a slope needs at least 2 kept numbers m in 4..N/4: add a width of at least 32"
     correction = np.sqrt((n_neurons - few["n_kept"]) / (n_neurons - 1))
     try:
         fit: ExponentFit = fit_exponent(few["n_kept"], few["std_change"] / correction, few["seed"])
@@ -179,5 +189,5 @@ def _std_exponent(curve: pd.DataFrame) -> str:
     local = fit_exponent(last["n_kept"], (last["std_change"] / correction[last.index]), last["seed"]).exponent
     return (
         f"{fit.describe().replace('x in', 'm in')} at N = {n_neurons}, an average: {local:.2f} between the last two m "
-        "(-1/2 where the part linear in the subset leads, -1 where the quadratic does)"
+        f"({STD_ORDERS})"
     )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from meanfield.kernels.threads import available_threads
@@ -110,14 +110,25 @@ def exponent_in_words(
 ) -> str:
     """Say the exponent of the column y in x, ``symbol`` in formulas, by ``describe``; or why it is not judged."""
     try:
-        return describe(fit_exponent(rows[x], rows[y], rows["seed"])).replace("x in", f"{symbol} in")
+        return describe(fit_exponent(rows[x], rows[y], rows["seed"], x_name=symbol)).replace("x in", f"{symbol} in")
     except ValueError as error:
         return f"not judged: {error}"
 
 
 def plus_minus(mean: float, half_width: float) -> str:
-    """Write a mean to the digits that its interval leaves meaningful."""
+    """Write a mean to the digits that its interval leaves meaningful, at most six; tiny and huge ones as (..)e-31."""
     if not half_width > 0:
         return f"{mean:.3g}"
-    digits = max(0, 1 - int(np.floor(np.log10(half_width))))
+    order = _order(max(abs(mean), half_width))
+    if not -5 < order < 7:
+        return f"({plus_minus(mean / 10.0**order, half_width / 10.0**order)})e{order:+03d}"
+    wanted, most = 1 - _order(half_width), 5 - order
+    if wanted > most:
+        return f"{mean:.{most}f} +- {half_width:.2g}"
+    digits = max(0, wanted)
     return f"{mean:.{digits}f} +- {half_width:.{digits}f}"
+
+
+def _order(value: float) -> int:
+    """Return the decimal exponent of a positive number, of the tiniest ones -300."""
+    return max(-300, math.floor(math.log10(value)))

@@ -96,7 +96,7 @@ def slopes_against_expected(coordinates: pd.DataFrame) -> pd.DataFrame:
 def _held_against(expected: float | None, rows: pd.DataFrame) -> dict[str, Any]:
     slope = 0.0 if expected is None else expected
     try:
-        fit = fit_exponent(rows["n_neurons"], rows["value"] / rows["n_neurons"] ** slope, rows["seed"])
+        fit = fit_exponent(rows["n_neurons"], rows["value"] / rows["n_neurons"] ** slope, rows["seed"], x_name="widths")
     except ValueError as error:
         return {"expected": expected, "verdict": f"not judged: {error}"}
     numbers = {name: slope + getattr(fit, name) for name in ("exponent", "low", "high")}
@@ -157,6 +157,8 @@ def _of_control(rows: pd.DataFrame, n_lost: int, n_runs: int) -> str:
     if n_lost:
         return f"fails, as it must: {n_lost} of {n_runs} networks diverged"
     wrong = rows[rows["verdict"] == "not as expected"]
+    if rows["exponent"].isna().all():
+        return f"NOT shown to fail: {_listed(rows)}"
     if wrong.empty:
         return "NOT shown to fail: the check has no power here, take a larger step size or wider networks"
     worst = wrong.loc[[(wrong["exponent"] - wrong["expected"]).abs().idxmax()]]

@@ -71,13 +71,23 @@ class SettledVerdict:
     table: pd.DataFrame = field(repr=False, compare=False)
 
     def describe(self) -> str:
-        """State the verdict in words with its statistics."""
-        head = f"settled from width {self.from_width} on" if self.settled else "not shown to settle"
+        """State the verdict in words with its statistics, and what "settled" tolerates."""
+        head = f"settled from width {self.from_width} on {self._tolerance()}" if self.settled else "not shown to settle"
         passed = f"{self.table['accepted'].sum()} of {len(self.table)} ranges accepted in sequence"
         return f"{head}: {compare_with_margin(self.fit, self.margin)}; {passed}"
 
+    def _tolerance(self) -> str:
+        """Say how far the quantity may still change within the margin, and whether it is seen to."""
+        span = self.fit.x_max / self.fit.x_min
+        within = f"within +-{self.margin:g}: a factor {span**self.margin:.2g} over a {span:.3g}-fold width"
+        if self.fit.low <= 0 <= self.fit.high:
+            return f"({within}; no drift seen, the interval holds 0)"
+        return f"({within}; still drifting: exponent {self.fit.exponent:z.3f}, the interval excludes 0)"
 
-def fit_exponent(x: ArrayLike, y: ArrayLike, seed: ArrayLike, *, level: float = TOST_LEVEL) -> ExponentFit:
+
+def fit_exponent(
+    x: ArrayLike, y: ArrayLike, seed: ArrayLike, *, level: float = TOST_LEVEL, x_name: str = "x"
+) -> ExponentFit:
     """Fit y = C x^p with independent seeds as units, however the points of one seed are correlated.
 
     With u = log x - mean(log x), each of the S seeds has its least-squares slope, and these the interval::
@@ -93,6 +103,7 @@ def fit_exponent(x: ArrayLike, y: ArrayLike, seed: ArrayLike, *, level: float = 
     x, y : (n,) positive, finite; one row a measurement.
     seed : (n,) labels of the independent replicas; every seed has exactly one row at each x.
     level : coverage of the interval, between 0 and 1.
+    x_name : what errors call x.
 
     Raises
     ------
@@ -106,7 +117,7 @@ def fit_exponent(x: ArrayLike, y: ArrayLike, seed: ArrayLike, *, level: float = 
     """
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, got {level}: pass e.g. level=0.9")
-    return _fit(*_seed_curves(x, y, seed, "x", "y"), level)
+    return _fit(*_seed_curves(x, y, seed, x_name, "y"), level)
 
 
 def equivalence_test(fit: ExponentFit, margin: float = 0.1) -> bool:

@@ -12,6 +12,7 @@ from meanfield.studies.data import held_out, law_of
 from meanfield.studies.dropout import grid, one_run
 from meanfield.studies.engine import run_rng
 from meanfield.studies.evaluation import FixedSamples
+from meanfield.studies.report import plus_minus
 
 WIDTHS = (64, 256, 1024)
 
@@ -28,13 +29,20 @@ def _summary(exponent: float) -> pd.DataFrame:
 
 def test_the_control_is_rejected_only_if_it_grows():
     assert dropout_report._control(_summary(1.0)).startswith("rejected, as it must be: c_N has exponent 0.997")
-    assert dropout_report._control(_summary(0.0)).startswith("NOT rejected")
+    undecided = dropout_report._control(_summary(0.0))
+    assert undecided.startswith("NOT rejected")
+    assert "no power of the test is shown" in undecided
+    assert "this shows the power" not in undecided
+    assert "at least 2 distinct N, got only 64" in dropout_report._control(_summary(1.0).query("n_neurons == 64"))
 
 
 def test_settling_is_stated_with_its_range_and_ratio():
     words = dropout_report._settling(_summary(0.0))
     assert "settled from width 64 on" in words
     assert "c_64/c_1024 = 1.0" in words or "c_64/c_1024 = 0.99" in words
+    drifting = dropout_report._settling(_summary(0.05))
+    assert "settled from width 64 on (within +-0.1: a factor 1.3 over a 16-fold width; still drifting: " in drifting
+    assert "the interval excludes 0)" in drifting
     assert "not shown to settle" in dropout_report._settling(_summary(0.5))
 
 
@@ -63,6 +71,25 @@ def test_the_exponent_of_the_std_belongs_to_the_widest_network_without_the_finit
     assert words.startswith("exponent -0.500")
     assert "at N = 512" in words
     assert "-0.50 between the last two m" in words
+    assert "-3/2 where its single neurons do" in words
+    narrow = curve[(curve["n_neurons"] == 64) & (curve["n_kept"] < 8)]
+    assert "add a width of at least 32" in dropout_report._std_exponent(narrow)
+
+
+@pytest.mark.parametrize(
+    ("mean", "half_width", "words"),
+    [
+        (2e-31, 1.1e-31, "(2.0 +- 1.1)e-31"),
+        (-3.21e9, 4e7, "(-3.210 +- 0.040)e+09"),
+        (12.9432, 0.17, "12.94 +- 0.17"),
+        (3259.4, 528.2, "3259 +- 528"),
+        (1.0, 1.23e-17, "1.00000 +- 1.2e-17"),
+        (0.25, float("nan"), "0.25"),
+        (0.0, 0.0, "0"),
+    ],
+)
+def test_numbers_of_the_table_are_short(mean, half_width, words):
+    assert plus_minus(mean, half_width) == words
 
 
 @pytest.mark.parametrize(

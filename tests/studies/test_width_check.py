@@ -174,6 +174,14 @@ def test_no_power_is_said(tmp_path):
     assert "NOT shown to fail: the check has no power here" in words
 
 
+def test_a_single_width_is_not_judged_and_the_remedy_is_another(tmp_path):
+    runs = grid(widths=[16], n_hidden=[1], n_seeds=2)
+    words = "\n".join(run_study(STUDY, runs, tmp_path, n_workers=1).report.words)
+    reason = "not judged: a slope needs at least 2 distinct widths, got only 16: add another"
+    assert f"standard scaling at the same step size: NOT shown to fail: {reason}" in words
+    assert "larger step size" not in words
+
+
 def test_a_single_seed_is_not_judged(small_study):
     folder, _ = small_study
     result = STUDY.report(Store(folder), grid(**SMALL | {"n_seeds": 1}))
