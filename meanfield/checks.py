@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import difflib
 import numbers
+import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,9 +19,11 @@ __all__ = [
     "DivergenceError",
     "MeanfieldWarning",
     "check_choice",
+    "check_file",
     "check_finite",
     "check_integer",
     "check_nonnegative",
+    "check_number",
     "check_positive",
     "check_rng",
     "check_subset",
@@ -48,6 +52,15 @@ def check_choice(name: str, value: object, choices: Iterable[str]) -> str:
     raise ValueError(f"unknown {name} {value!r}: {hint}known: {', '.join(known)}")
 
 
+def check_file(path: str | os.PathLike[str]) -> Path:
+    """Return ``path`` if a file lies there."""
+    place = Path(path)
+    if not place.is_file():
+        start = "" if place.is_absolute() else f", which starts at {str(Path.cwd())!r}"
+        raise FileNotFoundError(f"no file {str(place)!r}: check the path{start}")
+    return place
+
+
 def check_integer(name: str, value: Any, *, least: int, most: int | None = None) -> int:
     """Return ``value`` as int if it is a whole number in ``least..most``."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Integral):
@@ -59,11 +72,16 @@ def check_integer(name: str, value: Any, *, least: int, most: int | None = None)
     return number
 
 
-def check_positive(name: str, value: Any) -> float:
-    """Return ``value`` as float if it is a finite number above zero."""
+def check_number(name: str, value: Any) -> float:
+    """Return ``value`` as float if it is a real number, NaN and infinity included."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number, got {value!r} of type {type(value).__name__}")
-    number = float(value)
+    return float(value)
+
+
+def check_positive(name: str, value: Any) -> float:
+    """Return ``value`` as float if it is a finite number above zero."""
+    number = check_number(name, value)
     if not 0 < number < np.inf:
         raise ValueError(f"{name} must be positive and finite, got {value}")
     return number
@@ -79,9 +97,7 @@ def check_finite(name: str, array: NDArray[Any]) -> None:
 
 def check_nonnegative(name: str, value: Any) -> float:
     """Return ``value`` as float if it is a finite number, zero or above."""
-    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name} must be a number, got {value!r} of type {type(value).__name__}")
-    number = float(value)
+    number = check_number(name, value)
     if not 0 <= number < np.inf:
         raise ValueError(f"{name} must be finite and not negative, got {value}")
     return number

@@ -5,18 +5,21 @@ from __future__ import annotations
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from meanfield.checks import check_integer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from meanfield.studies.report import Study, StudyResult
 
-__all__ = ["app", "main"]
+__all__ = ["app", "errors_in_one_line", "main"]
 
 app = typer.Typer(
     help="SGD of neural networks in the mean-field regime: simulate, drop neurons, compare with the theory.",
@@ -30,11 +33,20 @@ studies = typer.Typer(
 )
 app.add_typer(studies, name="run")
 
+
+def _at_least(least: int, option: str) -> Callable[[int | None], int | None]:
+    return lambda value: None if value is None else check_integer(option, value, least=least)
+
+
 # Options that every study has.
 Seeds = Annotated[int, typer.Option(help="Replicas of each network.")]
 Output = Annotated[Path, typer.Option(help="Folder of the results.")]
-Workers = Annotated[int | None, typer.Option(help="Processes.", show_default="one a CPU")]
-RootSeed = Annotated[int, typer.Option(help="Seed that all replicas' seeds come from.")]
+Workers = Annotated[
+    int | None, typer.Option(help="Processes.", show_default="one a CPU", callback=_at_least(1, "--workers"))
+]
+RootSeed = Annotated[
+    int, typer.Option(help="Seed that all replicas' seeds come from.", callback=_at_least(0, "--root-seed"))
+]
 
 
 def _version(shown: bool) -> None:
@@ -466,11 +478,18 @@ def _one_line(message: Warning | str, *place: Any, **stream: Any) -> None:
     _aside(f"warning: {message}")
 
 
-def main() -> None:
-    """Run the command line; what the user can mend is said in one line, without a traceback."""
+@contextmanager
+def errors_in_one_line() -> Iterator[None]:
+    """Say what the user can mend in one line, without a traceback, and exit with 2; warnings are a line each too."""
     warnings.showwarning = _one_line
     try:
-        app()
+        yield
     except (ValueError, TypeError, OSError, ArithmeticError) as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(2)
+
+
+@errors_in_one_line()
+def main() -> None:
+    """Run the command line."""
+    app()

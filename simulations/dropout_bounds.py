@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 
+from meanfield.cli import errors_in_one_line
 from meanfield.studies.dropout_bounds import grid
 from meanfield.studies.dropout_bounds_report import STUDY
 from meanfield.studies.report import run_study
@@ -16,6 +17,7 @@ from meanfield.studies.report import run_study
 WIDTHS = [32, 64, 128, 256, 512, 1024]
 
 
+@errors_in_one_line()
 def main() -> None:
     """Parse the parameters, run the study and print its verdict."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

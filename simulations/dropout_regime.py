@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 
+from meanfield.cli import errors_in_one_line
 from meanfield.studies.dropout_regime import grid
 from meanfield.studies.dropout_regime_report import STUDY
 from meanfield.studies.report import run_study
@@ -17,6 +18,7 @@ WIDTHS = [4, 8, 16, 32, 64, 128, 256, 512, 1024]
 KEPT = [16, 64, 256]
 
 
+@errors_in_one_line()
 def main() -> None:
     """Parse the parameters, run the study and print its verdict."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -10,6 +10,7 @@ import time
 import warnings
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -21,6 +22,7 @@ from meanfield.cli import app, main
 from meanfield.studies import dropout_report
 from meanfield.studies.dropout_report import STUDY
 
+SIMULATIONS = Path(__file__).parents[1] / "simulations"
 SMALL = ["--widths", "4,16,64", "--seeds", "2", "--samples", "100", "--horizon", "0.02", "--step-size", "0.001"]
 
 
@@ -83,7 +85,9 @@ def test_a_data_set_from_the_data_folder_and_a_users_file(tmp_path, monkeypatch)
         (["--widths", "64,many"], "error: widths must be integers separated by commas, got 'many'"),
         (["--widths", "64,1"], "error: widths must be at least 2, got 1"),
         (["--seeds", "0"], "error: seeds must be at least 1, got 0"),
-        (["--workers", "0"], "error: n_workers must be at least 1, got 0"),
+        (["--workers", "0"], "error: --workers must be at least 1, got 0"),
+        (["--root-seed", "-1"], "error: --root-seed must be at least 0, got -1"),
+        (["--data", "nothere.csv"], "error: no file 'nothere.csv': check the path, which starts at "),
         (["--output", "/dev/null/results"], "choose another folder with --output"),
     ],
 )
@@ -127,6 +131,22 @@ def test_a_damaged_file_is_named(tmp_path):
     assert result.returncode == 2
     assert "bad.npz" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "message"),
+    [
+        ("dropout_width.py", ["--data", "foo"], "error: unknown data set 'foo'"),
+        ("dropout_bounds.py", ["--delta", "0"], "error: delta must lie between 0 and 1, got 0.0"),
+        ("dropout_regime.py", ["--horizon", "0"], "error: horizon must be "),
+    ],
+)
+def test_bad_options_of_a_script_are_one_line_without_traceback(script, arguments, message, tmp_path):
+    command = [sys.executable, SIMULATIONS / script, *arguments, "--output", tmp_path]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert result.stderr.startswith(message)
+    assert len(result.stderr.strip().splitlines()) == 1
 
 
 def test_help_names_every_option():

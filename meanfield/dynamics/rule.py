@@ -53,8 +53,13 @@ def trained_arrays(trained: str | Iterable[int | str], network: Network) -> froz
     if isinstance(trained, str):
         check_choice("trained", trained, ("all", "internal"))
         chosen: list[int | str] = list(range(depth + 1) if trained == "all" else range(1, depth))
-    else:
+    elif isinstance(trained, Iterable):
         chosen = list(trained)
+    else:
+        raise TypeError(
+            f"trained must be a name, 'all' or 'internal', or an iterable of layers and arrays such as [0], "
+            f"got {trained!r}"
+        )
     names = set()
     for item in chosen:
         if isinstance(item, str):

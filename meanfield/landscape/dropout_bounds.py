@@ -124,7 +124,8 @@ def dropout_bounds(
 
     Raises
     ------
-    TypeError : entries of ``n_kept`` that are not integers; no ``rng`` where samples are drawn
+    TypeError : entries of ``n_kept`` that are not integers; ``delta`` no number; ``bounds`` one string; no ``rng``
+        where samples are drawn
     ValueError : several hidden layers; no entries or one out of range; ``delta`` not inside (0, 1); an unknown
         bound, or one asked for by name that is undefined; a law that does not fit the network
 
@@ -252,6 +253,8 @@ def _obstacle(network: Network) -> str | None:
 def _checked_names(network: Network, bounds: Sequence[str] | None) -> list[str]:
     if bounds is None:
         return list(BOUNDS)
+    if isinstance(bounds, str):
+        raise TypeError(f"bounds must be a list of names, got {bounds!r}: pass bounds=[{bounds!r}]")
     names = [check_choice("bound", name, BOUNDS) for name in bounds]
     if not names:
         raise ValueError(f"bounds must name at least one of {', '.join(BOUNDS)}, got none")

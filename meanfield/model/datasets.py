@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from meanfield.checks import check_choice
+from meanfield.checks import check_choice, check_file
 from meanfield.model.downloads import N_CLASSES, read_images
 from meanfield.model.laws import Empirical
 from meanfield.model.npz import read_npz
@@ -239,8 +239,7 @@ def _checked_pair(target: Any, classes: list[int]) -> tuple[int, int]:
 
 def _read_table(path: Path, target_column: str | None) -> dict[str, _Rows]:
     kind = check_choice("file type", path.suffix.lower(), TABLE_TYPES)
-    if not path.is_file():
-        raise FileNotFoundError(f"no file {str(path)!r}")
+    check_file(path)
     if kind == ".csv":
         return {"train": _read_csv(path, target_column)}
     if target_column is not None:

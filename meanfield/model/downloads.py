@@ -87,10 +87,12 @@ def _kept(name: str, path: Path) -> dict[str, Array] | None:
         return None
     try:
         return _read(name, path)
-    except ValueError:
-        if _users_folder():
+    except ValueError as error:
+        if not _users_folder():
+            return None
+        if name not in PUBLISHED:
             raise
-        return None
+        raise ValueError(f"{error}; replace the file, or delete it so that it is fetched again") from error
 
 
 def _read(name: str, path: Path) -> dict[str, Array]:
@@ -101,9 +103,7 @@ def _read(name: str, path: Path) -> dict[str, Array]:
         try:
             verify(PUBLISHED[name], arrays)
         except ValueError as error:
-            raise ValueError(
-                f"{str(path)!r} is not data set {name!r}: {error}; replace the file, or remove it to have it fetched"
-            ) from error
+            raise ValueError(f"{str(path)!r} is not data set {name!r}: {error}") from error
         _verified.add(stamp)
     return arrays
 

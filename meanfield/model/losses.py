@@ -40,7 +40,10 @@ def _not_signs(y: Targets) -> str | None:
     if y.shape[1] != 1:
         return f"it needs one output with y = +1 or -1, got {y.shape[1]} outputs: use cross-entropy"
     strange = y[np.abs(y) != 1]
-    return f"it needs y = +1 or -1, got {strange[0]:g}: use target='sign'" if strange.size else None
+    if not strange.size:
+        return None
+    remedy = "pass 2 y - 1 for labels y = 0 and 1, or target='sign' where a data set is loaded"
+    return f"it needs y = +1 or -1, got {strange[0]:g}: {remedy}"
 
 
 def _not_one_hot(y: Targets) -> str | None:

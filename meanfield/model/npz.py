@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from meanfield.checks import check_file
+
 __all__ = ["read_npz", "write_npz"]
 
 # Weights hardly compress and images about fivefold; a file made to exhaust memory compresses a thousandfold.
@@ -31,9 +33,7 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
     ValueError : not an .npz file, damaged, holding Python objects, unpacking to more than 1 GiB and 100 times
         its own size, or declaring other array sizes than it has
     """
-    place = Path(path)
-    if not place.is_file():
-        raise FileNotFoundError(f"no file {str(place)!r}")
+    place = check_file(path)
     arrays: dict[str, NDArray[Any]] = {}
     name = ""
     try:

@@ -6,7 +6,7 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
-from meanfield.checks import check_choice
+from meanfield.checks import check_choice, check_file
 from meanfield.model.datasets import DATASETS, TABLE_TYPES, find_data, standardise, table_splits
 from meanfield.model.laws import IsotropicGaussians, Law
 
@@ -62,6 +62,6 @@ def _digest(data: str, target: str | None) -> str | None:
     if data == "gaussians":
         return None
     if is_file(data):
-        return hashlib.sha256(Path(data).read_bytes()).hexdigest()[:16]
+        return hashlib.sha256(check_file(data).read_bytes()).hexdigest()[:16]
     law = find_data(data, split="train", target=target)
     return hashlib.sha256(law.x.tobytes() + law.y.tobytes()).hexdigest()[:16]

@@ -42,6 +42,8 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import betaincinv
 
+from meanfield.checks import check_number
+
 __all__ = [
     "BoundVerdict",
     "NeuronConstants",
@@ -60,9 +62,10 @@ Array = NDArray[np.float64]
 
 def check_delta(delta: float) -> float:
     """Return ``delta``, the probability with which a bound may fail, if it lies between 0 and 1."""
-    if not 0 < delta < 1:
+    number = check_number("delta", delta)
+    if not 0 < number < 1:
         raise ValueError(f"delta must lie between 0 and 1, got {delta}: pass e.g. delta=0.05")
-    return float(delta)
+    return number
 
 
 def cantelli_bound(mean: ArrayLike, std: ArrayLike, delta: float) -> Array:

@@ -361,6 +361,7 @@ GOOD = {"step_size": 0.1, "n_steps": 5, "rng": 0}
         ({"trained": "inner"}, ValueError, "unknown trained 'inner': did you mean 'internal'"),
         ({"trained": "internal"}, ValueError, "trains nothing"),
         ({"trained": []}, ValueError, "trains nothing"),
+        ({"trained": 0}, TypeError, r"trained must be a name, .* or an iterable .* such as \[0\], got 0"),
         ({"trained": [2]}, ValueError, r"trained layer must be in 0\.\.1, got 2"),
         ({"trained": ["bias_0"]}, ValueError, "unknown trained array 'bias_0'"),
         ({"schedule": "t^-1/2"}, ValueError, "unknown schedule .* did you mean 't\\^-1/4'"),
@@ -388,7 +389,9 @@ def test_labels_of_the_wrong_kind_are_refused():
         run_sgd(network, law, loss="cross-entropy", **GOOD)
     with pytest.raises(ValueError, match=r"'logistic' does not suit .* got 2 outputs: use cross-entropy"):
         run_sgd(network, law, loss="logistic", **GOOD)
-    with pytest.raises(ValueError, match=r"needs y = \+1 or -1, got 3: use target='sign'"):
+    with pytest.raises(
+        ValueError, match=r"needs y = \+1 or -1, got 3: pass 2 y - 1 for labels y = 0 and 1, or target='sign'"
+    ):
         run_sgd(Network.init((3, 4, 1), rng=0), Empirical(np.ones((5, 3)), np.full(5, 3)), loss="logistic", **GOOD)
 
 

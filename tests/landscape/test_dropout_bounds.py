@@ -413,6 +413,8 @@ def test_attributes_are_the_constants_of_the_limit():
         (7, {}, TypeError, r"n_kept must be a sequence of integers, got 7: pass \[7\]"),
         ([3], {"delta": 0.0}, ValueError, r"delta must lie between 0 and 1, got 0\.0"),
         ([3], {"bounds": ["cantely"]}, ValueError, "unknown bound 'cantely': did you mean 'cantelli'"),
+        ([3], {"delta": "0.1"}, TypeError, "delta must be a number, got '0.1' of type str"),
+        ([3], {"bounds": "cantelli"}, TypeError, r"got 'cantelli': pass bounds=\['cantelli'\]"),
         ([3], {"bounds": []}, ValueError, "bounds must name at least one of cantelli, exponential, sup, got none"),
     ],
 )

@@ -257,9 +257,9 @@ def test_a_wrong_file_of_the_user_is_an_error_and_stays(monkeypatch, mirror, cac
         assert f"{str(path)!r} is not data set 'mnist': the md5 of {IDX[0]} must be {source.md5[IDX[0]]}, got " in str(
             caught.value
         )
-        assert str(caught.value).endswith("; replace the file, or remove it to have it fetched")
+        assert str(caught.value).endswith("; replace the file, or delete it so that it is fetched again")
     halve(path)
-    with pytest.raises(ValueError, match=r"cannot read '.*mnist\.npz'"):
+    with pytest.raises(ValueError, match=r"cannot read '.*mnist\.npz'.*; replace the file, or delete it so"):
         load_dataset("mnist")
     path.write_bytes(before)
     assert mirror.requests == []
