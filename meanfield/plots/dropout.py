@@ -24,6 +24,7 @@ from meanfield.plots.style import (
     MEAN_FIELD,
     THEORY,
     add_legend,
+    clip_bands,
     draw_curve,
     draw_points,
     draw_power_law,
@@ -147,7 +148,8 @@ def over_time(trajectory: pd.DataFrame, *, titles: Titles | None = None) -> Figu
     """Draw the neuron variance, and with it the loss change of dropout, along the whole training.
 
     c_N above and the risk L below, against time t = k alpha; a line a width, the mean over seeds, in a band,
-    its 90% interval. Mean-field scaling only. The time axis is linear from 0 to the first positive time.
+    its 90% interval, which ends at the axis where it reaches zero. Mean-field scaling only. The time axis is linear
+    from 0 to the first positive time.
 
     Parameters
     ----------
@@ -166,6 +168,8 @@ def over_time(trajectory: pd.DataFrame, *, titles: Titles | None = None) -> Figu
         _draw_widths(draw_curve, above, here, "time", "c_n", styles)
         _draw_widths(draw_curve, below, here, "time", "risk", styles)
         show_time_zero(above, here["time"])
+        clip_bands(above)
+        clip_bands(below)
     return _finished(figure)
 
 

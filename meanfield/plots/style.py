@@ -22,9 +22,11 @@ from matplotlib.backend_bases import RendererBase
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogFormatterSciNotation, NullLocator
+from matplotlib.ticker import NullLocator
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
+
+from meanfield.plots.ticks import ShortFormatter, put_ticks
 
 __all__ = [
     "CONTROL",
@@ -33,7 +35,9 @@ __all__ = [
     "THEORY",
     "ThemedFigure",
     "add_legend",
+    "clip_bands",
     "draw_curve",
+    "draw_geometric_means",
     "draw_points",
     "draw_power_law",
     "interval_over_seeds",
@@ -52,6 +56,7 @@ INTERVAL_LEVEL = 0.9
 MILLIMETRE = 1 / 25.4
 PANEL_WIDTH = 85 * MILLIMETRE
 PANEL_HEIGHT = 60 * MILLIMETRE
+LOW_PANEL_HEIGHT = 48 * MILLIMETRE
 
 THEME: dict[str, Any] = {
     "figure.dpi": 150,
@@ -106,29 +111,21 @@ class ThemedFigure(Figure):
         return image.getvalue()
 
 
-class _ShortFormatter(LogFormatterSciNotation):
-    """Write 0.02 instead of 2 x 10^-2 on an axis where no number is long."""
+def panels(
+    titles: Sequence[str], x_label: str, y_labels: Sequence[str], *, width: float = PANEL_WIDTH
+) -> tuple[Figure, NDArray[np.object_]]:
+    """Lay out panels with logarithmic axes: a column a title, a row a y label.
 
-    def __call__(self, x: float, pos: int | None = None) -> str:
-        text = super().__call__(x, pos)
-        low, high = self.axis.get_view_interval()  # type: ignore[union-attr]  # set by the axis that uses it
-        return f"{x:g}" if text and low > 1e-3 and high < 1e4 else text
-
-
-def panels(titles: Sequence[str], x_label: str, y_labels: Sequence[str]) -> tuple[Figure, NDArray[np.object_]]:
-    """Lay out panels of 85 mm width with logarithmic axes: a column a title, a row a y label.
-
-    The panels of a column share the horizontal axis. Returns the figure and its axes, of shape
-    (len(y_labels), len(titles)).
+    Panels are 85 mm wide, or ``width`` inches and then lower. The panels of a column share the horizontal axis.
+    Returns the figure and its axes, of shape (len(y_labels), len(titles)).
     """
-    size = (PANEL_WIDTH * len(titles), PANEL_HEIGHT * len(y_labels))
-    figure = ThemedFigure(figsize=size, layout="constrained")
+    height = PANEL_HEIGHT if width >= PANEL_WIDTH else LOW_PANEL_HEIGHT
+    figure = ThemedFigure(figsize=(width * len(titles), height * len(y_labels)), layout="constrained")
     axes = figure.subplots(len(y_labels), len(titles), sharex="col", squeeze=False)
     for panel in axes.flat:
         panel.set(xscale="log", yscale="log")
         for axis in (panel.xaxis, panel.yaxis):
-            axis.set_major_formatter(_ShortFormatter())
-            axis.set_minor_formatter(_ShortFormatter())
+            put_ticks(axis)
     for panel, title in zip(axes[0], titles, strict=True):
         panel.set_title(title)
     for panel, label in zip(axes[:, 0], y_labels, strict=True):
@@ -180,6 +177,9 @@ def mean_over_seeds(frame: pd.DataFrame, by: str | list[str], column: str) -> pd
     return pd.DataFrame({"mean": groups.mean(), "half_width": groups.agg(interval_over_seeds)}).reset_index()
 
 
+POINTS: dict[str, Any] = {"linestyle": "none", "marker": "o", "markeredgewidth": 0, "elinewidth": 0.9}
+
+
 def draw_points(axes: Axes, rows: pd.DataFrame, x: str, y: str, **style: Any) -> None:
     """Draw the means over seeds of ``y`` against ``x`` as points, with their 90% intervals as bars.
 
@@ -188,19 +188,38 @@ def draw_points(axes: Axes, rows: pd.DataFrame, x: str, y: str, **style: Any) ->
     """
     table = mean_over_seeds(rows, x, y)
     shown = table[table["mean"] > 0]
-    look = {"linestyle": "none", "marker": "o", "markeredgewidth": 0, "elinewidth": 0.9, **style}
-    axes.errorbar(shown[x], shown["mean"], yerr=shown["half_width"], **look)
+    axes.errorbar(shown[x], shown["mean"], yerr=shown["half_width"], **{**POINTS, **style})
+
+
+def draw_geometric_means(axes: Axes, rows: pd.DataFrame, x: str, y: str, **style: Any) -> None:
+    """Draw as `draw_points` does, but exp of mean and interval of log ``y`` > 0: no bar reaches 0."""
+    table = mean_over_seeds(rows.assign(**{y: np.log(rows[y])}), x, y)
+    mean = np.exp(table["mean"])
+    bars = [mean * -np.expm1(-table["half_width"]), mean * np.expm1(table["half_width"])]
+    axes.errorbar(table[x], mean, yerr=bars, **{**POINTS, **style})
 
 
 def draw_curve(axes: Axes, rows: pd.DataFrame, x: str, y: str, **style: Any) -> None:
     """Draw the means over seeds of ``y`` against ``x`` as a line in a band, their 90% intervals.
 
-    The line is interrupted where the mean is not positive.
+    The line is interrupted where the mean is not positive. `clip_bands` ends bands that reach zero at the axis.
     """
     table = mean_over_seeds(rows, x, y)
     mean, half_width = table["mean"].where(table["mean"] > 0), table["half_width"]
     (line,) = axes.plot(table[x], mean, **style)
     axes.fill_between(table[x], mean - half_width, mean + half_width, color=line.get_color(), alpha=0.2, linewidth=0)
+
+
+def clip_bands(axes: Axes) -> None:
+    """End bands that reach zero, which has no place on a logarithmic axis, at the axis: half the lowest line."""
+    edges = [np.asarray(path.vertices) for band in axes.collections for path in band.get_paths()]
+    lines = np.concatenate([[np.inf], *(np.ravel(line.get_ydata()) for line in axes.get_lines())]).astype(float)
+    lowest = np.min(lines, where=lines > 0, initial=np.inf) / 2
+    if np.isinf(lowest) or not any((edge[:, 1] <= 0).any() for edge in edges):
+        return
+    for edge in edges:
+        edge[:, 1] = np.maximum(edge[:, 1], lowest)
+    axes.set_ylim(bottom=lowest)
 
 
 def draw_power_law(axes: Axes, span: ArrayLike, through: tuple[float, float], exponent: float, **style: Any) -> None:
@@ -238,6 +257,7 @@ def show_time_zero(axes: Axes, times: pd.Series) -> None:
     axes.set_xticks([0, *10.0 ** decades[:: 1 + len(decades) // 8]])
     between = np.outer(10.0 ** np.arange(np.floor(first), last), np.arange(2, 10)).ravel()
     axes.set_xticks(between[(between > positive.min()) & (between < positive.max())], minor=True)
+    axes.xaxis.set_major_formatter(ShortFormatter())
 
 
 def share_range(row: Iterable[Axes]) -> None:

@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 from meanfield.plots.dropout import check_columns, check_rows
 from meanfield.plots.style import (
     GUIDE,
+    PANEL_WIDTH,
     add_legend,
-    draw_points,
+    draw_geometric_means,
     draw_power_law,
     mark_widths,
     note_if_empty,
@@ -26,9 +27,11 @@ __all__ = ["coordinates_against_width"]
 
 TITLES = {
     "mean-field": "mean-field scaling",
-    "zero-mean": "mean-field scaling, zero-mean start, one step",
+    "zero-mean": "mean-field scaling,\nzero-mean start, one step",
     "control": "control: standard scaling",
 }
+EXPECTED = "expected slope (control: that of mean-field scaling)"
+NARROW_PANEL = 2 / 3 * PANEL_WIDTH  # three fit across a page
 WIDTH = "neurons of a layer, $N$"
 
 
@@ -36,8 +39,9 @@ WIDTH = "neurons of a layer, $N$"
 def coordinates_against_width(coordinates: pd.DataFrame, slopes: pd.DataFrame) -> Figure:
     """Draw the rms of each quantity against width: a column of panels a setting, a row a quantity, a colour a layer.
 
-    Points are means over seeds with their 90% intervals, dashed lines have the expected slope. Values that are not
-    positive and finite are left out.
+    Points are geometric means over seeds with their 90% intervals, of the logarithms; dashed lines have the expected
+    slope, in the column of the control that of mean-field scaling. Values that are not positive and finite are left
+    out.
 
     Parameters
     ----------
@@ -58,15 +62,16 @@ def coordinates_against_width(coordinates: pd.DataFrame, slopes: pd.DataFrame) -
     check_columns("slopes", slopes, ["setting", "quantity", "layer", "expected"], ["layer", "expected"])
     settings, quantities = (list(coordinates[name].unique()) for name in ("setting", "quantity"))
     labels = [f"{quantity}, rms" for quantity in quantities]
-    figure, axes = panels([TITLES.get(name, name) for name in settings], WIDTH, labels)
+    figure, axes = panels([TITLES.get(name, name) for name in settings], WIDTH, labels, width=NARROW_PANEL)
     styles = _layer_styles(coordinates["layer"])
     for row, quantity in zip(axes, quantities, strict=True):
         for panel, setting in zip(row, settings, strict=True):
             _draw_layers(panel, _of(coordinates, setting, quantity), _of(slopes, setting, quantity), styles)
             mark_widths(panel, coordinates["n_neurons"])
             note_if_empty(panel)
+            _note_if_nothing_is_expected(panel, _of(slopes, setting, quantity))
             _show_a_decade(panel)
-    axes[0, 0].plot([], [], label="expected slope", linestyle="--", **GUIDE)
+    axes[0, 0].plot([], [], label=EXPECTED, linestyle="--", **GUIDE)
     add_legend(figure)
     return figure
 
@@ -76,6 +81,11 @@ def _show_a_decade(panel: Axes) -> None:
     low, high = panel.get_ylim()
     wider = max(1.0, (10 * low / high) ** 0.5)
     panel.set_ylim(low / wider, high * wider)
+
+
+def _note_if_nothing_is_expected(panel: Axes, slopes: pd.DataFrame) -> None:
+    if slopes["expected"].isna().all():
+        panel.set_title("no slope expected", loc="right", color="0.4", fontsize="medium")
 
 
 def _of(frame: pd.DataFrame, setting: str, quantity: str) -> pd.DataFrame:
@@ -100,7 +110,7 @@ def _draw_layers(
         shown = rows[np.isfinite(rows["value"]) & (rows["value"] > 0)]
         if shown.empty:
             continue
-        draw_points(panel, shown, "n_neurons", "value", **style)
+        draw_geometric_means(panel, shown, "n_neurons", "value", **style)
         centre = tuple(float(np.exp(np.log(shown[name]).mean())) for name in ("n_neurons", "value"))
         for expected in slopes.loc[slopes["layer"] == layer, "expected"].dropna():
             line = {"color": style["color"], "linestyle": "--", "linewidth": 0.8}

@@ -380,6 +380,26 @@ def test_time_zero_has_its_place_and_else_the_axis_is_logarithmic():
     assert without.get_xscale() == "log"
 
 
+def test_bands_that_reach_zero_end_at_the_axis():
+    frame = trajectory_frame(data=("digits",))
+    at_one = frame["time"] == 1
+    frame.loc[at_one, "risk"] = np.where(frame.loc[at_one, "seed"] == frame["seed"].min(), 5.0, 0.01)
+    panel = over_time(frame).axes[1]
+    low = panel.get_ylim()[0]
+    assert low == min(np.nanmin(line[:, 1]) for line in drawn_lines(panel).values()) / 2
+    assert all(band.get_paths()[0].vertices[:, 1].min() == low for band in panel.collections)
+
+
+def test_short_axes_have_labels_on_both_sides_of_ten_and_all_axes_one_style():
+    frame = trajectory_frame(data=("digits",))
+    figure = over_time(frame.assign(c_n=np.where(frame["time"] > 0, 14.0, 7.5)))
+    figure.canvas.draw()
+    panel = figure.axes[0]
+    labels = [label.get_text() for label in panel.get_yticklabels() if label.get_text()]
+    assert {"8", "10", "12"} <= set(labels)
+    assert [label.get_text() for label in figure.axes[1].get_xticklabels()] == ["0", "0.01", "0.1", "1", "10"]
+
+
 def test_time_line_breaks_where_the_mean_is_not_positive():
     frame = trajectory_frame(data=("digits",))
     frame.loc[frame["time"] == 0, "c_n"] = 0.0

@@ -33,14 +33,14 @@ def test_panels_are_settings_by_quantities():
     assert [figure.axes[k].get_ylabel() for k in (0, 2)] == ["weight change, rms", "pre-activation, rms"]
     assert figure.axes[2].get_xlabel() == "neurons of a layer, $N$"
     names = {text.get_text() for text in figure.legends[0].get_texts()}
-    assert names == {"layer 0", "layer 1, output", "expected slope"}
+    assert names == {"layer 0", "layer 1, output", "expected slope (control: that of mean-field scaling)"}
 
 
-def test_points_are_means_over_seeds_and_lines_have_the_expected_slope():
+def test_points_are_geometric_means_over_seeds_and_lines_have_the_expected_slope():
     coordinates, slopes = frames()
     panel = coordinates_against_width(coordinates, slopes).axes[1]
     points = panel.containers[0].lines[0]
-    np.testing.assert_allclose(points.get_xydata(), [(n, 1.01 * n) for n in WIDTHS], rtol=1e-12)
+    np.testing.assert_allclose(points.get_xydata(), [(n, n * (1.01 * 1.02) ** (1 / 3)) for n in WIDTHS], rtol=1e-12)
     for line in dashed(panel):
         assert np.ptp(line.get_ydata()) == 0
     tilted = coordinates_against_width(coordinates, slopes.assign(expected=-0.5)).axes[0]
@@ -52,7 +52,19 @@ def test_points_are_means_over_seeds_and_lines_have_the_expected_slope():
 def test_where_nothing_is_expected_no_line_is_drawn():
     coordinates, slopes = frames()
     assert len(dashed(coordinates_against_width(coordinates, slopes).axes[0])) == 2
-    assert not dashed(coordinates_against_width(coordinates, slopes.assign(expected=np.nan)).axes[0])
+    none = coordinates_against_width(coordinates, slopes.assign(expected=np.nan)).axes[0]
+    assert not dashed(none)
+    assert none.get_title("right") == "no slope expected"
+
+
+def test_intervals_over_decades_stay_on_the_axis():
+    coordinates, slopes = frames()
+    panel = coordinates_against_width(coordinates.assign(value=10.0 ** coordinates["seed"]), slopes).axes[0]
+    (bars,) = panel.containers[0].lines[2]
+    half_width = 2.919985580 * np.log(10) / 3**0.5
+    for (_, low), (_, high) in bars.get_segments():
+        np.testing.assert_allclose([low, high], 10 * np.exp([-half_width, half_width]), rtol=1e-7)
+        assert panel.get_ylim()[0] < low < high < panel.get_ylim()[1]
 
 
 def test_a_flat_panel_shows_a_decade():
