@@ -333,7 +333,10 @@ def connect(
     ] = None,
     loss: Annotated[str, typer.Option(help="square, logistic or cross-entropy.")] = "square",
     kept: Annotated[
-        str, typer.Option(help="Which neurons an end keeps: first, random, best-of, greedy, swaps, ..")
+        str,
+        typer.Option(
+            help="Which neurons an end keeps: first, random or best-of; with one hidden layer also greedy, swaps, .."
+        ),
     ] = "first",
     n_kept: Annotated[
         str | None, typer.Option(help="How many, or one number a hidden layer, comma-separated.", show_default="half")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from meanfield.model.network import Network
 
-__all__ = ["Curve", "QuadraticBezier", "StraightLine", "check_same_shape", "checked_curve"]
+__all__ = ["Curve", "QuadraticBezier", "StraightLine", "check_same_shape", "checked_curve", "checked_time"]
 
 Array = NDArray[np.floating[Any]]
 
@@ -48,7 +48,7 @@ class StraightLine:
 
     def at(self, t: float) -> Network:
         """Return theta(t), t in [0, 1]; the ends are the very networks."""
-        time = _checked_time(t)
+        time = checked_time(t)
         return _combined((1 - time, time), (self.first, self.second))
 
 
@@ -80,7 +80,7 @@ class QuadraticBezier:
 
     def at(self, t: float) -> Network:
         """Return theta(t), t in [0, 1]; the ends are the very networks."""
-        time = _checked_time(t)
+        time = checked_time(t)
         coefficients = ((1 - time) ** 2, 2 * time * (1 - time), time**2)
         return _combined(coefficients, (self.first, self.bend, self.second))
 
@@ -113,6 +113,15 @@ def checked_curve(curve: Any) -> Curve:
     return curve
 
 
+def checked_time(t: Any) -> float:
+    """Return the place ``t`` on a curve or path as a float if it is a number in [0, 1]."""
+    if isinstance(t, bool | np.bool_) or not isinstance(t, numbers.Real):
+        raise TypeError(f"t must be a number, got {t!r} of type {type(t).__name__}")
+    if not 0 <= float(t) <= 1:
+        raise ValueError(f"t must lie in [0, 1], got {t}: 0 is the first network and 1 the last")
+    return float(t)
+
+
 def _combined(coefficients: tuple[float, ...], networks: tuple[Network, ...]) -> Network:
     """Return the sum of coefficient times network; a network of coefficient 1 as it is."""
     if 1.0 in coefficients:
@@ -128,11 +137,3 @@ def _sum(coefficients: tuple[float, ...], arrays: tuple[Array, ...]) -> Array:
     for coefficient, array in zip(coefficients[1:], arrays[1:], strict=True):
         total += array * array.dtype.type(coefficient)
     return total
-
-
-def _checked_time(t: Any) -> float:
-    if isinstance(t, bool | np.bool_) or not isinstance(t, numbers.Real):
-        raise TypeError(f"t must be a number, got {t!r} of type {type(t).__name__}")
-    if not 0 <= float(t) <= 1:
-        raise ValueError(f"t must lie in [0, 1], got {t}: 0 is the first network and 1 the second")
-    return float(t)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meanfield.checks import check_choice
+from meanfield.landscape.curves import checked_time
 from meanfield.landscape.parameters import (
     form_of,
     is_shared,
@@ -97,13 +98,12 @@ class WeightPath:
 
         At t = k / S that is vertex k itself; on segment k, with u = S t - k, the weights are v_k + u (v_{k+1} - v_k).
         """
-        if not 0 <= t <= 1:
-            raise ValueError(f"t must lie in 0..1, from the first end of the path to the last, got {t}")
-        nearest = round(t * self.n_segments)
+        place = checked_time(t) * self.n_segments
+        nearest = round(place)
         if nearest / self.n_segments == t:
             return self._vertices[nearest]
-        segment = min(int(t * self.n_segments), self.n_segments - 1)
-        return _between(*self.ends(segment), t * self.n_segments - segment)
+        segment = min(int(place), self.n_segments - 1)
+        return _between(*self.ends(segment), place - segment)
 
     def reversed(self) -> WeightPath:
         """Return the same path walked from its last vertex to its first."""

@@ -50,7 +50,13 @@ def test_points_between_vertices():
 
 @pytest.mark.parametrize("t", [-1e-9, 1.0000001, np.nan])
 def test_points_lie_on_the_path(t):
-    with pytest.raises(ValueError, match=r"t must lie in 0\.\.1, .*got"):
+    with pytest.raises(ValueError, match=r"t must lie in \[0, 1\], got .*: 0 is the first network and 1 the last"):
+        make_path().at(t)
+
+
+@pytest.mark.parametrize("t", ["0.5", True, np.True_, None])
+def test_t_of_another_type(t):
+    with pytest.raises(TypeError, match="t must be a number, got"):
         make_path().at(t)
 
 
