@@ -124,7 +124,7 @@ def aligned_zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
 
 
 def zeros_apart(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """Return zeros of which no two rows share a cache line, lest threads that write to them wait for each other."""
+    """Return zeros, the last axis filled up so that no two rows share a cache line: threads write to them in turns."""
     line = CACHE_LINE_BYTES // dtype.itemsize
     *outer, columns = shape
-    return aligned_zeros((*outer, -(-columns // line) * line), dtype)[..., :columns]
+    return aligned_zeros((*outer, -(-columns // line) * line), dtype)

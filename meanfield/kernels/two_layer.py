@@ -72,16 +72,19 @@ class Settings(NamedTuple):
 
 
 class Workspace(NamedTuple):
-    """Scratch arrays; S = block * batch_size samples, B = batch_size, P tiles of T neurons."""
+    """Scratch arrays; S = block * batch_size samples, B = batch_size, P tiles of T neurons.
+
+    C+ is C filled up to a cache line, lest threads that write to neighbouring rows wait for each other.
+    """
 
     coefficients: NDArray[np.floating]  # (P, S, T): pre-activations, each turned into its update coefficient
     outer: NDArray[np.floating]  # (P, C, T): the output weights by tiles
     features: NDArray[np.floating]  # (P, B, T)
     slopes: NDArray[np.floating]  # (P, B, T)
     gram: NDArray[np.floating]  # (2, S, S), lower triangles; two, so that a block can open while another closes
-    partial: NDArray[np.floating]  # (2, P, B, C): outputs of a tile; two, so that one barrier a step is enough
-    signal: NDArray[np.floating]  # (threads, B, C): minus the derivative of the loss by the outputs
-    output_bias: NDArray[np.floating]  # (threads, C)
+    partial: NDArray[np.floating]  # (2, P, B, C+): outputs of a tile; two, so that one barrier a step is enough
+    signal: NDArray[np.floating]  # (threads, B, C+): minus the derivative of the loss by the outputs
+    output_bias: NDArray[np.floating]  # (threads, C+)
     columns: NDArray[np.floating]  # (P, T / lanes, d [+ 1], lanes): inner weights [and biases]; of fused runs alone
     samples: NDArray[np.floating]  # (threads, 2, d [+ 1], S): this block's samples and the last one's; likewise
     arrivals: NDArray[np.int64]  # (1,), counter of the barrier
@@ -249,16 +252,16 @@ def _error_signal(workspace, y, settings, thread, start, step):
         workspace.partial[(start + step) % 2],
         workspace.output_bias[thread],
     )
-    kind = signal.dtype.type
+    kind, n_outputs = signal.dtype.type, workspace.outer.shape[1]
     factor = kind(settings.factor)
     loss = 0.0
     for b in range(settings.batch_size):
-        for c in range(signal.shape[1]):
+        for c in range(n_outputs):
             total = kind(0)
             for tile in range(partial.shape[0]):
                 total += partial[tile, b, c]
             signal[b, c] = factor * total + bias[c]
-        loss += loss_and_signal(signal[b], y[step * settings.batch_size + b], settings.loss)
+        loss += loss_and_signal(signal[b, :n_outputs], y[step * settings.batch_size + b], settings.loss)
     return loss / settings.batch_size
 
 
@@ -266,7 +269,7 @@ def _error_signal(workspace, y, settings, thread, start, step):
 def _update_output_bias(workspace, rate, thread):
     signal, bias = workspace.signal[thread], workspace.output_bias[thread]
     for b in range(signal.shape[0]):
-        for c in range(signal.shape[1]):
+        for c in range(workspace.outer.shape[1]):
             bias[c] += rate * signal[b, c]
 
 

@@ -396,7 +396,9 @@ def test_short_axes_have_labels_on_both_sides_of_ten_and_all_axes_one_style():
     figure.canvas.draw()
     panel = figure.axes[0]
     labels = [label.get_text() for label in panel.get_yticklabels() if label.get_text()]
-    assert {"8", "10", "12"} <= set(labels)
+    assert len(labels) >= 4
+    assert any(float(label) < 10 for label in labels)
+    assert any(float(label) > 10 for label in labels)
     assert [label.get_text() for label in figure.axes[1].get_xticklabels()] == ["0", "0.01", "0.1", "1", "10"]
 
 
