@@ -99,7 +99,7 @@ class _Conclusion:
             "at N, m": f"{worst['n_neurons']}, {worst['n_kept']}",
             "largest exceedance": _interval(most),
             "worst ratio, N = inf": "-" if pd.isna(at_infinity) else f"{at_infinity:.2g}",
-            "refuted": f"{rows['refuted'].sum()} of {len(rows)}",
+            "fails": f"{rows['refuted'].sum()} of {len(rows)}",
         }
 
     def verdict(self) -> Iterator[str]:
