@@ -1,9 +1,10 @@
 """Microseconds a step of exact SGD of several layers, one sample or a batch at a time, beside JAX and PyTorch.
 
 The networks are (784, N, N, 10), all weights trained. The limit of a step on one sample is that of the method: two
-reads of the weights between the hidden layers, at the bandwidth measured on an array of their size, and the 4 N d
-operations of the first layer, whose weights are met a block of samples at a time, at the rate of matrix products. The
-limit of a step on a batch is its 4 N d + 6 N^2 operations a sample at that rate.
+reads of the weights between the hidden layers, at the bandwidth measured on an array of their size, and, at the rate of
+matrix products, the 4 N d operations of the first layer, whose weights are met a block of samples at a time, and the
+2 N^2 of the deferred writes to the second. The limit of a step on a batch is its 4 N d + 6 N^2 operations a sample at
+that rate.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def _limit(cell: Cell, product_size: int, n_threads: int) -> Callable[[], float]
     if cell.batch_size > 1:
         return lambda: cell.operations / product.rate()
     reads = MemoryReads(cell.dtype, cell.later_weights, n_threads)
-    return lambda: 2 * reads.seconds() + cell.first_operations / product.rate()
+    return lambda: 2 * reads.seconds() + cell.blocked_operations / product.rate()
 
 
 def _time_cell(cell: Cell, scale: Scale, n_threads: int) -> pd.DataFrame:

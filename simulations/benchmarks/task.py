@@ -62,6 +62,11 @@ class Cell:
         return (self.n_hidden - 1) * self.n_neurons**2
 
     @property
+    def blocked_operations(self) -> int:
+        """Of `operations` those that many steps share: with the first weights, and the update of the others."""
+        return self.first_operations + 2 * self.later_weights * self.batch_size
+
+    @property
     def operations(self) -> int:
         """Floating-point operations of a step in its products with the weights of hidden layers.
 
