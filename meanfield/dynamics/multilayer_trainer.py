@@ -21,7 +21,9 @@ from meanfield.model.network import Network
 
 __all__ = ["MultilayerTrainer"]
 
-# Neurons a tile and samples a panel: wide enough for the matrix products, enough tiles for the threads.
+# Neurons a tile, at least (in layers that wide) and at most, and samples a panel: wide enough for the matrix products,
+# enough tiles for the threads.
+NARROW_TILE = 128
 TILE = 256
 PANEL = 8
 
@@ -163,8 +165,10 @@ def _settings(network: Network, rule: Rule) -> Settings:
 
 
 def _tile(network: Network) -> int:
-    lanes = LANE_BYTES // network.dtype.itemsize
-    return min(TILE, -(-max(network.widths[1:-1]) // lanes) * lanes)
+    """Return the neurons a tile: half the widest layer within limits, so that two threads share it."""
+    lanes, widest = LANE_BYTES // network.dtype.itemsize, max(network.widths[1:-1])
+    wanted = min(TILE, widest, max(NARROW_TILE, -(-widest // 2)))
+    return -(-wanted // lanes) * lanes
 
 
 def _block_and_span(n_inputs: int, deferred: list[tuple[int, int]], rule: Rule) -> tuple[int, int]:
@@ -185,8 +189,8 @@ def _workspace(network: Network, settings: Settings, n_threads: int) -> Workspac
         coefficients=aligned_zeros((n_hidden, samples, width), kind),
         features=aligned_zeros((n_hidden, samples, width), kind),
         slopes=aligned_zeros((n_hidden, batch, width), kind),
-        gram=np.zeros((samples, samples), kind),
-        overlaps=np.zeros((n_threads, batch, settings.span * batch), kind),
+        gram=np.zeros((samples, samples) if settings.block > 1 else (0, 0), kind),
+        overlaps=np.zeros((n_threads, batch, settings.span * batch if settings.span > 1 else 0), kind),
         partial=np.zeros((2, n_tiles, batch, n_outputs), kind),
         signal=np.zeros((n_threads, batch, n_outputs), kind),
         output_bias=np.zeros((n_threads, n_outputs), kind),

@@ -68,8 +68,8 @@ class Workspace(NamedTuple):
     coefficients: NDArray[np.floating]  # (H, S, n): pre-activations, each turned into its update coefficient
     features: NDArray[np.floating]  # (H, S, n): what comes out of each layer
     slopes: NDArray[np.floating]  # (H, B, n)
-    gram: NDArray[np.floating]  # (S, S), lower triangle
-    overlaps: NDArray[np.floating]  # (threads, B, span * B): inner products with what the span has seen
+    gram: NDArray[np.floating]  # (S, S), lower triangle; of blocks of several steps alone
+    overlaps: NDArray[np.floating]  # (threads, B, span * B): inner products with what the span has seen; likewise
     partial: NDArray[np.floating]  # (2, P, B, C): outputs of a tile; two, so that one barrier a step is enough
     signal: NDArray[np.floating]  # (threads, B, C): minus the derivative of the loss by the outputs
     output_bias: NDArray[np.floating]  # (threads, C)

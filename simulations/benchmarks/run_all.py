@@ -26,8 +26,8 @@ EXPLANATION = (
 )
 MULTILAYER_EXPLANATION = (
     "The same for three layers of weights, all trained, in cells of widths (d, N, N, C). The limit of a step on one "
-    "sample is that of the method: two reads of the N x N weights at the measured memory bandwidth and the 4 N d + 2 N^2 "
-    "operations that many steps share at the rate of matrix products; that of a step on a batch, 4 N d + 6 N^2 "
+    "sample is that of the method: two reads of the N x N weights at the measured memory bandwidth, and at the rate of "
+    "matrix products the 4 N d + 2 N^2 operations that many steps share; that of a step on a batch, 4 N d + 6 N^2 "
     "operations a sample at this rate."
 )
 
