@@ -233,7 +233,8 @@ def run_dropout_multilayer(
     widths: Annotated[
         str | None,
         typer.Option(
-            help="Neurons N of a hidden layer, comma-separated.", show_default="32,64,128,256,512; images 64,256,1024"
+            help="Neurons N of a hidden layer, comma-separated.",
+            show_default="32,64,128,256,512; images 64,128,256,512,1024",
         ),
     ] = None,
     hidden_layers: Annotated[
@@ -245,7 +246,7 @@ def run_dropout_multilayer(
     step_size: Annotated[
         float | None, typer.Option(help="Step size alpha, at every width.", show_default="0.05; images 1, control 0.1")
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="Steps of training.", show_default="2000")] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps of training.", show_default="2000; images 4000")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Samples a step.", show_default="10; images 100")] = None,
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
     samples: Annotated[

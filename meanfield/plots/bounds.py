@@ -64,7 +64,8 @@ def bounds_against_kept(quantiles: pd.DataFrame, bounds: pd.DataFrame, limits: p
         _check_rows("limits", limits, ["n_kept", "bound"], ["value"])
     drawn, level = _drawable(bounds), 1 - _only_delta(bounds)
     measured = rows_of_quantile(quantiles, level)
-    label = f"loss change, $L_A-L$:\n{100 * level:.6g}% quantile and bound"
+    change = "$|L_A-L|$" if quantities == {"magnitude"} else "$L_A-L$"
+    label = f"loss change, {change}:\n{100 * level:.6g}% quantile and bound"
     names = list(drawn["bound"].unique())
     styles = width_styles([*measured["n_neurons"], *drawn["n_neurons"]])
     figure, axes = panels([TITLES.get(name, name) for name in names], KEPT, [label])

@@ -39,8 +39,9 @@ NAMES = {
 }
 LEAST_MOVEMENT = 0.01
 LEGEND = (
-    "+- is half the 90% Student interval over seeds; the gap is E_A[L_A] - L, half of the neurons kept in the layers "
-    "named; N times the gap is it without the factor (N - m)/(m (N - 1)), c_N of the last hidden layer."
+    "+- is half the 90% Student interval over seeds; the test error is the fraction of held-out samples put in the "
+    "wrong class; the gap is E_A[L_A] - L, half of the neurons kept in the layers named; N times the gap is it without "
+    "the factor (N - m)/(m (N - 1)), c_N of the last hidden layer."
 )
 DEGENERATE = (
     "Three hidden layers: weights start independent and no neuron has a bias, so that in the limit of wide layers the "
@@ -171,6 +172,7 @@ def _verdict(group: _Group, held: HeldTheorem | str) -> Iterator[str]:
     how = f"{run.activation}, step size {run.step_size:g}, {run.n_steps} steps of {run.batch_size}"
     yield f"{_kind(run)}: {how}"
     yield f"  {_learnt(group)}"
+    yield from _tested(group)
     if group.n_lost:
         yield f"  the gap is not judged: {group.n_lost} networks diverged, see below"
         return
@@ -197,6 +199,14 @@ def _learnt(group: _Group) -> str:
         f"{head}at N = {widest} the loss went from {before:.3g} to {after:.3g}; weights moved by {changes} of their "
         "size, layer by layer"
     )
+
+
+def _tested(group: _Group) -> Iterator[str]:
+    """Say the fraction of held-out samples put in the wrong class, width by width; nothing without classes."""
+    means = mean_over_seeds(group.summary, "n_neurons", "test_error")
+    errors = [f"{plus_minus(mean, half)} at N = {n}" for n, mean, half in means.itertuples(index=False)]
+    if errors:
+        yield f"  test error after {group.run.n_steps} steps: {', '.join(errors)}"
 
 
 def _fall(fit: ExponentFit) -> str:

@@ -88,6 +88,12 @@ def test_the_theorems_bound_is_beside_quantiles_of_the_magnitude():
             np.testing.assert_allclose(container.lines[0].get_ydata(orig=False), rows[quantity])
 
 
+@pytest.mark.parametrize(("names", "change"), [(["theorem"], "$|L_A-L|$"), (["theorem", "cantelli"], "$L_A-L$")])
+def test_the_axis_names_the_magnitude_where_nothing_else_is_drawn(names, change):
+    figure = figure_of(bounds=pd.concat([bounds_frame(("sup",)).assign(bound=name) for name in names]))
+    assert figure.axes[0].get_ylabel() == f"loss change, {change}:\n95% quantile and bound"
+
+
 def test_other_quantiles_are_not_drawn():
     both = pd.concat([quantiles_frame(), quantiles_frame().assign(quantile=0.5)])
     assert len(figure_of(quantiles=both).axes[0].containers[0].lines[0].get_xdata()) == len(below(both, 16)) / 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -255,10 +256,22 @@ def test_the_verdict_speaks_of_every_setting(small_study):
         "of the bound at N =",
         "unmet of its setting: the activation is not bounded",
         "weights moved by 0, ",
+        "test error after 20 steps: ",
+        "the fraction of held-out samples put in the wrong class",
     ):
         assert expected in words
     assert words.count("theorem's form on |L_A - L|: ") == 2
     assert words.count("N times the gap of all layers: ") == 3
+    assert words.count("test error after") == 3
+
+
+def test_the_verdict_says_the_mean_test_error_of_every_width(small_study):
+    (store, report), runs = small_study, grid(**STUDIED | {"settings": ["all"]})
+    expected = store.frames("summary", runs).groupby("n_neurons")["test_error"].mean()
+    (line,) = [line for line in STUDY.report(store, runs).words if "test error after" in line]
+    said = re.findall(r"([\d.]+)(?: \+- [\d.]+)? at N = (\d+)", line)
+    assert {int(n): float(error) for error, n in said} == pytest.approx(expected.to_dict(), abs=0.01)
+    assert line in report.words
 
 
 def test_tables_and_figures(small_study):
@@ -328,3 +341,20 @@ def test_a_users_file_is_taken(tmp_path):
     assert isinstance(run.law, Empirical)
     assert np.isnan(frames["summary"]["test_error"].item())
     assert run.widths == (run.law.dim, 8, 8, 1)
+    store = Store(tmp_path / "results")
+    run_all(one_run, [run], store, root_seed=0, n_workers=1)
+    assert not any("test error after" in line for line in STUDY.report(store, [run]).words)
+
+
+@pytest.mark.long
+def test_three_trained_layers_learn_the_digits_and_the_gap_falls_with_the_width(tmp_path):
+    options = {"widths": [16, 64, 256], "n_seeds": 3, "n_hidden": [2], "n_orders": 20}
+    runs = grid(**options, settings=["all"], step_size=0.2, n_steps=2000)
+    store = Store(tmp_path)
+    run_all(one_run, runs, store, root_seed=0, n_workers=1)
+    tables = STUDY.report(store, runs).tables
+    test_error = tables["summary"].groupby("n_neurons")["test_error"].mean()
+    assert test_error[256] < 0.07
+    assert test_error[256] < test_error[16] < 0.13
+    assert set(tables["exponents"]["dropped"]) == {"layer 1", "layer 2", "all layers"}
+    assert (tables["exponents"]["high"] < -0.5).all()
