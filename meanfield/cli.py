@@ -335,7 +335,8 @@ def connect(
     kept: Annotated[
         str,
         typer.Option(
-            help="Which neurons an end keeps: first, random or best-of; with one hidden layer also greedy, swaps, .."
+            help="Which neurons an end keeps: first, random, best-of, greedy, swaps, exhaustive, adversarial-norm or "
+            "adversarial-greedy; greedy and swaps take time in deep networks."
         ),
     ] = "first",
     n_kept: Annotated[

@@ -164,6 +164,15 @@ def test_chosen_neurons_are_each_ends_own_by_the_loss_asked_for(command):
     assert f"{errors.max():.4g} or more along the path" in done.out
 
 
+@pytest.mark.parametrize("method", ["greedy", "swaps", "exhaustive", "adversarial-norm", "adversarial-greedy"])
+def test_every_method_chooses_in_several_hidden_layers(command, method):
+    law = save_samples()
+    assert command("--kept", method, "--n-kept", "2", "--seed", "2").code == 0
+    rng = np.random.default_rng(2).spawn(3)[0]
+    kept = [choose_kept(Network.load(name), law, 2, method=method, rng=rng) for name in ("a.npz", "b.npz")]
+    assert WeightPath.load("out/path.npz") == plain(kept, law)[0]
+
+
 def test_ends_of_other_widths_are_embedded_and_that_is_said(command):
     make_network((3, 5, 7, 2), seed=1).save("b.npz")
     done = command("--baselines", "--bezier-steps", "2")
@@ -337,7 +346,6 @@ def test_a_layer_of_one_neuron_is_refused(command):
         (["--n-kept", "2,2,2"], "entries of n_kept must be integers or tuples of 2, one a hidden layer, got (2, 2, 2)"),
         (["--n-kept", "half"], "n-kept must be integers separated by commas, got 'half'"),
         (["--kept", "greedi"], "unknown kept 'greedi': did you mean 'greedy'?"),
-        (["--kept", "greedy"], "unknown method for several hidden layers 'greedy': known: best-of, random"),
         (["--second-keeps", "complemnt"], "unknown second-keeps 'complemnt': did you mean 'complement'?"),
         (["--loss", "logistic"], "loss 'logistic' does not suit the targets"),
         (["--loss", "hinge"], "unknown loss 'hinge'"),
