@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike, NDArray
 
 from meanfield.landscape.subsets import ladder_exponents
 from meanfield.plots.style import mean_over_seeds
@@ -85,16 +86,31 @@ def _fitted(rows: pd.DataFrame, x: str, y: str) -> dict[str, Any]:
     return {**asdict(fit), "last_exponent": fit_exponent(last[x], last[y], last["seed"]).exponent}
 
 
-def form_exponent(widths: Sequence[int]) -> float:
-    """Return the least-squares exponent of sqrt(log N)/sqrt(N), the theorem's first term, over these widths."""
+def form_exponent(widths: Sequence[int], n_hidden: int = 1) -> float:
+    """Return the least-squares exponent in N of the theorem's first term, see `form_terms`, over these widths."""
     n_neurons = np.unique(widths).astype(float)
-    return float(np.polyfit(np.log(n_neurons), 0.5 * np.log(np.log(n_neurons) / n_neurons), 1)[0])
+    return float(np.polyfit(np.log(n_neurons), np.log(_first_term(n_neurons, 1, n_hidden)), 1)[0])
 
 
-def form_terms(n_neurons: int, step_size: float, n_parameters: int) -> tuple[float, float]:
-    """Return sqrt(log N)/sqrt(N) and sqrt(alpha (D + log N)), the terms of the theorem's form at z = 0 without K."""
-    log_width = np.log(n_neurons)
-    return float(np.sqrt(log_width / n_neurons)), float(np.sqrt(step_size * (n_parameters + log_width)))
+def form_terms(n_neurons: int, step_size: float, n_parameters: int, n_hidden: int = 1) -> tuple[float, float]:
+    """Return the terms of the theorem's form at z = 0 without K.
+
+        sqrt(log N)/sqrt(N)     and sqrt(alpha (D + log N))     with one hidden layer
+        sqrt(d)/sqrt(N)         and sqrt(alpha (d + log N))     with several
+
+    Source: forms of Shevchenko & Mondelli 2020, Theorems 1 and 2.
+
+    See Also
+    --------
+    meanfield.theory.forms : with z.
+    """
+    second = np.sqrt(step_size * (n_parameters + np.log(n_neurons)))
+    return float(_first_term(n_neurons, n_parameters, n_hidden)), float(second)
+
+
+def _first_term(n_neurons: ArrayLike, n_parameters: int, n_hidden: int) -> NDArray[np.float64]:
+    widths = np.asarray(n_neurons, dtype=np.float64)
+    return np.sqrt((np.log(widths) if n_hidden == 1 else n_parameters) / widths)
 
 
 def ladder_slopes(ladder: pd.DataFrame) -> pd.DataFrame:

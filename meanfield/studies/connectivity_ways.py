@@ -31,6 +31,7 @@ __all__ = ["CERTIFIED", "LADDER", "UNTRAINED", "WAYS", "Pair", "Walk", "ladder",
 
 LADDER = ("random", "best-of", "greedy", "swaps")
 N_SUBSETS = 100  # random halves that "best-of" chooses from
+N_CANDIDATES = 8  # neurons that a step of "greedy" tries where each takes a pass
 N_GRID = 21  # points of a curve before the bounded search
 BEND_BATCH = 100
 BEND_STEPS = (10.0, 1.0, 0.1)  # step sizes of the bend, in units of that of the ends, which took a sample a step
@@ -105,6 +106,8 @@ def walk(way: str, pair: Pair, splits: Mapping[str, Empirical]) -> Walk:
 
 def ladder(pair: Pair) -> pd.DataFrame:
     """Return the barrier of the dropout path that keeps m <= N/2 neurons of each end, by how they are chosen.
+
+    Of networks with one hidden layer:
 
         barrier = max_k L(theta_k, A_k) - max_k L(theta_k),  at least 0,    k = the two ends,
 
@@ -182,7 +185,12 @@ def _dropout(pair: Pair, second_keeps: str) -> _Built:
 
 
 def _chosen(pair: Pair, method: str) -> _Built:
-    options: dict[str, Any] = {"method": method, "n_subsets": N_SUBSETS, "rng": pair.for_search}
+    options: dict[str, Any] = {
+        "method": method,
+        "n_subsets": N_SUBSETS,
+        "n_candidates": N_CANDIDATES,
+        "rng": pair.for_search,
+    }
     kept = [choose_kept(end, pair.rows, **options) for end in (pair.first, pair.second)]
     return _Built(connect(pair.first, pair.second, kept=kept))
 
@@ -192,7 +200,7 @@ def _line(pair: Pair) -> _Built:
 
 
 def _aligned(pair: Pair) -> _Built:
-    return _Built(StraightLine(pair.first, align(pair.first, pair.second).network))
+    return _Built(StraightLine(pair.first, align(pair.first, pair.second, rng=pair.for_search).network))
 
 
 def _bezier(pair: Pair) -> _Built:

@@ -97,10 +97,19 @@ def test_the_exponent_is_held_beside_that_of_the_theorem():
     n = np.array([32.0, 1024.0])
     rise = np.log(np.sqrt(np.log(n) / n))
     assert form_exponent([32, 1024]) == pytest.approx(np.diff(rise)[0] / np.log(32))
+    # sqrt(log 1024 / 1024), and sqrt(0.02 (75 + log 1024)) with D = 75
     assert form_terms(1024, 0.02, 75) == pytest.approx((0.0822739, 1.2801), rel=1e-4)
+    assert form_terms(1024, 0.02, 300)[1] == pytest.approx(np.sqrt(0.02 * (300 + np.log(1024))))
     for exponent, word in ((-1.0, "falls faster than"), (-0.1, "falls more slowly than")):
         assert connectivity_report._beside(one_row(exponent), -0.4) == word
     assert connectivity_report._beside(one_row(-0.4, noise=0.3), -0.4) == "is not told apart from"
+
+
+def test_with_several_hidden_layers_the_first_term_is_that_of_the_dimension():
+    # sqrt(65 / 1024), and sqrt(0.02 (65 + log 1024)) with d = 65
+    assert form_terms(1024, 0.02, 65, n_hidden=2) == pytest.approx((0.2519456, 1.1993), rel=1e-4)
+    assert form_exponent([32, 128, 1024], n_hidden=3) == pytest.approx(-0.5)
+    assert form_exponent([32, 128, 1024]) > -0.5
 
 
 def test_widths_without_a_barrier_are_named_and_left_out_of_the_fit():
@@ -188,7 +197,7 @@ def test_costs_are_those_of_the_widest_mean_field_networks():
     ]
     table = costs(pd.DataFrame(rows))
     assert table.to_dict("records") == [{"way": "dropout", "n_passes": 13.0, "n_gradients": 0.0, "seconds": 2.0}]
-    assert list(connectivity_report._on_costs(table)) == ["  dropout path, 7 segments: 13, 0, 2"]
+    assert list(connectivity_report._on_costs(table)) == ["  dropout path, same half: 13, 0, 2"]
 
 
 def test_the_rise_of_the_error_is_that_found_at_both_ends_of_the_widths():
