@@ -381,7 +381,7 @@ def connect(
     study.save(connection, request, output)
     if baselines:
         curves = dict(study.baselines(connection, request, progress=progress))
-        _say_lines(["", study.comparison(connection.losses, curves).to_string(index=False)])
+        _say_lines(["", study.comparison(connection, curves).to_string(index=False)])
         study.save_baselines(connection, curves, output)
     _say_lines(["", f"results: {output.resolve()}"])
 

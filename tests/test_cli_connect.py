@@ -16,7 +16,7 @@ from random_networks import random_network as make_network
 from random_networks import random_samples
 
 import meanfield.cli
-from meanfield import Empirical, Network, WeightPath, choose_kept, connect, path_risk
+from meanfield import Empirical, Network, WeightPath, align, choose_kept, connect, path_risk
 from meanfield.studies import connect as study
 
 WIDTHS = (3, 8, 6, 2)
@@ -100,7 +100,13 @@ def test_baselines_are_between_the_ends_and_labelled_as_lower_bounds(command):
     table = pd.read_csv("out/comparison.csv")
     assert table["way"].tolist() == ["path", *BASELINES]
     assert table["values"].tolist() == ["certified", *["lower bound"] * 3]
-    _, losses = plain()
+    path, losses = plain()
+    assert table["passes"][0] == len(path.vertices) + path.kinds.count("idle")
+    assert (table["passes"][1:] >= 51).all()
+    assert table["gradients"].tolist() == [0, 0, 0, 20 * 100]
+    alignment = align(path.vertices[0], path.vertices[-1], rng=np.random.default_rng(1).spawn(3)[1])
+    assert table["assignments"].tolist() == [0, 0, alignment.n_assignments, 0]
+    assert (table["seconds"] > 0).all()
     ends = losses["risk"].iloc[[0, -1]]
     np.testing.assert_allclose(table["maximum"] - ends.max(), table["barrier"], atol=1e-12)
     assert table["barrier"][0] == pytest.approx(losses.attrs["barrier"], rel=1e-12)

@@ -160,7 +160,7 @@ def _verdict(run: ConnectivityRun, frames: dict[str, pd.DataFrame], tables: dict
     if "ladder" in frames:
         yield f"a better half is a lower barrier: N at m = N/2, m at N = {frames['ladder']['n_neurons'].max()}"
         yield from _on_ladder(tables["slopes"])
-    yield "cost at the largest width: passes over the training rows, gradients of samples, seconds"
+    yield "cost at the largest width: passes over the training rows, gradients of samples, assignment problems, seconds"
     yield from _on_costs(tables["costs"])
 
 
@@ -275,4 +275,5 @@ def _on_ladder(slopes: pd.DataFrame) -> Iterator[str]:
 
 def _on_costs(table: pd.DataFrame) -> Iterator[str]:
     for row in table.itertuples():
-        yield f"  {plots.WAY_NAMES[str(row.way)]}: {row.n_passes:.0f}, {row.n_gradients:.0f}, {row.seconds:.2g}"
+        work = f"{row.n_passes:.0f}, {row.n_gradients:.0f}, {row.n_assignments:.0f}, {row.seconds:.2g}"
+        yield f"  {plots.WAY_NAMES[str(row.way)]}: {work}"

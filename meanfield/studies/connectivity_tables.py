@@ -145,6 +145,7 @@ def _slopes_in_kept(widest: pd.DataFrame, measure: str) -> list[dict[str, Any]]:
 
 
 def costs(cost: pd.DataFrame) -> pd.DataFrame:
-    """Return the mean work of each way at the widest networks: forward passes over the rows, gradients, seconds."""
+    """Return the mean work of each way at the widest networks: passes over the rows, gradients, assignments, time."""
     widest = cost[(cost["scaling"] == "mean-field") & (cost["n_neurons"] == cost["n_neurons"].max())]
-    return widest.groupby("way", sort=False)[["n_passes", "n_gradients", "seconds"]].mean().reset_index()
+    work = ["n_passes", "n_gradients", "n_assignments", "seconds"]
+    return widest.groupby("way", sort=False)[work].mean().reset_index()

@@ -192,12 +192,13 @@ def test_a_ladder_of_one_pair_is_not_judged():
 
 def test_costs_are_those_of_the_widest_mean_field_networks():
     rows = [
-        {"scaling": scaling, "n_neurons": n, "way": "dropout", "n_passes": p, "n_gradients": 0, "seconds": 2.0}
+        {"scaling": scaling, "n_neurons": n, "way": "dropout", "n_passes": p, "n_gradients": 0, "n_assignments": 3}
         for scaling, n, p in (("mean-field", 4, 1), ("mean-field", 8, 12), ("mean-field", 8, 14), ("control", 8, 99))
     ]
-    table = costs(pd.DataFrame(rows))
-    assert table.to_dict("records") == [{"way": "dropout", "n_passes": 13.0, "n_gradients": 0.0, "seconds": 2.0}]
-    assert list(connectivity_report._on_costs(table)) == ["  dropout path, same half: 13, 0, 2"]
+    table = costs(pd.DataFrame(rows).assign(seconds=2.0))
+    expected = {"way": "dropout", "n_passes": 13.0, "n_gradients": 0.0, "n_assignments": 3.0, "seconds": 2.0}
+    assert table.to_dict("records") == [expected]
+    assert list(connectivity_report._on_costs(table)) == ["  dropout path, same half: 13, 0, 3, 2"]
 
 
 def test_the_rise_of_the_error_is_that_found_at_both_ends_of_the_widths():

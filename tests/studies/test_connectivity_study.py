@@ -143,6 +143,8 @@ def test_the_cost_counts_passes_and_gradients(frames):
     assert cost_of.loc["line", "n_passes"] >= 21
     # 50 samples an end: one batch of 100 for the bend
     assert cost_of["n_gradients"].to_dict() == {way: 100 * (way == "bezier") for way in cost_of.index}
+    # one hidden layer: a single assignment problem
+    assert cost_of["n_assignments"].to_dict() == {way: int(way == "aligned") for way in cost_of.index}
     assert (cost_of["seconds"] > 0).all()
 
 
@@ -368,9 +370,13 @@ def test_with_two_hidden_layers_every_way_is_gone(deep_frames, deep_ends, digits
     kept = [choose_kept(end, digits, method="greedy", n_candidates=8, rng=rng) for end in deep_ends]
     greedy = row(deep_frames, "greedy")["barrier"]
     assert greedy == pytest.approx(path_risk(connect(*deep_ends, kept=kept), digits).attrs["barrier"], rel=1e-9)
-    aligned = curve_risk(StraightLine(deep_ends[0], align(*deep_ends, rng=rng).network), digits, n_grid=21)
+    alignment = align(*deep_ends, rng=rng)
+    aligned = curve_risk(StraightLine(deep_ends[0], alignment.network), digits, n_grid=21)
     assert row(deep_frames, "aligned")["barrier"] == pytest.approx(aligned.attrs["barrier"], rel=1e-9)
     assert greedy < best < row(deep_frames, "dropout")["barrier"]
+    cost_of = deep_frames["cost"].set_index("way")
+    assert cost_of.loc["aligned", "n_assignments"] == alignment.n_assignments > 11 * 2
+    assert cost_of.loc["dropout", "n_passes"] == 12 + 6
 
 
 @pytest.mark.parametrize(
