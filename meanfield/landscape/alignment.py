@@ -13,7 +13,7 @@ from scipy.optimize import linear_sum_assignment
 from meanfield.checks import MeanfieldWarning, check_integer, check_positive, check_rng
 from meanfield.dynamics.multipliers import sgd_multipliers
 from meanfield.kernels.blas import single_threaded_blas
-from meanfield.landscape.curves import check_same_shape
+from meanfield.landscape.parameters import check_same_form
 from meanfield.model.network import Network
 
 __all__ = ["Alignment", "align"]
@@ -98,7 +98,7 @@ def align(
     --------
     meanfield.landscape.curves.StraightLine : to the aligned network, the baseline of a path.
     """
-    check_same_shape(first, second)
+    check_same_form("first and second", first, second)
     check_integer("n_restarts", n_restarts, least=0)
     check_integer("max_sweeps", max_sweeps, least=1)
     _check_memory(first, check_positive("max_bytes", max_bytes))

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from meanfield.checks import check_choice
 from meanfield.plots.dropout import WIDTH, check_columns
+from meanfield.plots.path import SEGMENT_KINDS, draw_curves, shade_idle
 from meanfield.plots.style import (
     GUIDE,
     PANEL_HEIGHT,
@@ -50,7 +51,6 @@ WAYS: dict[str, Style] = {
 CONTROL: Style = {"label": r"control, $1/\sqrt{N}$ scaling", "color": "black", "marker": "X", "markersize": 4.5}
 WAY_NAMES = {way: str(style["label"]) for way, style in WAYS.items()}
 SPLITS = {"train": "training rows", "test": "test rows"}
-IDLE: Style = {"color": "0.92", "zorder": 0, "linewidth": 0}
 METHODS: dict[str, Style] = {
     "random": {**WAYS["dropout"], "label": "random"},
     "best-of": {**WAYS["best-of"], "label": "best of 100"},
@@ -164,7 +164,8 @@ def loss_along_ways(profile: pd.DataFrame) -> Figure:
 
     Parameters
     ----------
-    profile : columns n_neurons, way, segment, kind, t, risk and perhaps classification_error; one pair a width
+    profile : columns n_neurons, way, segment, kind, t, risk and perhaps classification_error; one pair a width.
+        A way is certified if its kinds are "readout" and "idle" alone
 
     Raises
     ------
@@ -189,26 +190,19 @@ def loss_along_ways(profile: pd.DataFrame) -> Figure:
 
 
 def _draw_path_at_widths(panel: Axes, path: pd.DataFrame, measure: str) -> None:
-    _shade_idle(panel, path)
-    for n_neurons, style in width_styles(path["n_neurons"]).items():
-        rows = path[path["n_neurons"] == n_neurons]
-        panel.plot(rows["t"], rows[measure], color=style["color"], label=style["label"])
-
-
-def _shade_idle(panel: Axes, path: pd.DataFrame) -> None:
-    one = path[path["n_neurons"] == path["n_neurons"].min()]
-    idle = one[one["kind"] == "idle"].groupby("segment")["t"]
-    for begin, end in zip(idle.min(), idle.max(), strict=True):
-        panel.axvspan(begin, end, label="idle (white: readout)", **IDLE)
+    shade_idle(panel, path[path["n_neurons"] == path["n_neurons"].min()])
+    looks = width_styles(path["n_neurons"])
+    curves = {look["label"]: path[path["n_neurons"] == n_neurons] for n_neurons, look in looks.items()}
+    draw_curves(panel, curves, {look["label"]: {"color": look["color"]} for look in looks.values()}, measure)
 
 
 def _draw_ways(panel: Axes, rows: pd.DataFrame, measure: str) -> None:
-    for way, style in WAYS.items():
-        here = rows[rows["way"] == way]
-        if way in ("dropout", "untrained") or here.empty:
-            continue
-        line = "-" if style["marker"] in "sDh" else "--"
-        panel.plot(here["t"], here[measure], color=style["color"], linestyle=line, label=style["label"])
+    """Draw all ways but that on the left, and untrained ends; dashed those that are not certified."""
+    shown = [way for way in WAYS if way not in ("dropout", "untrained") and (rows["way"] == way).any()]
+    curves = {WAY_NAMES[way]: rows[rows["way"] == way] for way in shown}
+    dashes = {name: "-" if curve["kind"].isin(SEGMENT_KINDS).all() else "--" for name, curve in curves.items()}
+    styles = {WAY_NAMES[way]: {"color": WAYS[way]["color"], "linestyle": dashes[WAY_NAMES[way]]} for way in shown}
+    draw_curves(panel, curves, styles, measure)
 
 
 @theme()
