@@ -70,7 +70,10 @@ def path_risk(
 
     ``attrs`` holds plain numbers, lists and strings:
 
-    - barrier, barrier_standard_error : maximum over the path less the larger end; from paired differences
+    - barrier, barrier_standard_error : maximum over the path less the larger end, and the standard error of the mean
+      over the samples of l(maximum_vertex) - l(larger end), sample by sample; 0 for an `Empirical`, or where they are
+      one network. Both are chosen on the same samples, which the error leaves out: where vertices lie closer together
+      than their errors, the maximum over them is too large on average, and a barrier of 0 has an error of 0
     - barrier_above_chord : maximum over the path of the risk less (1 - t) L(first) + t L(last), at a vertex too: less
       an affine function a convex one is convex
     - vertex_maximum, maximum_vertex : the maximum over the path, and the number of the vertex that has it

@@ -14,6 +14,7 @@ from meanfield.plots.planes import loss_on_plane
 from meanfield.plots.style import mean_over_seeds
 from meanfield.studies.connectivity import ConnectivityRun, cost, memory, one_run
 from meanfield.studies.connectivity_tables import (
+    FIT_FACTOR,
     costs,
     exponent_of,
     exponents_in_width,
@@ -194,7 +195,8 @@ def _trend(row: pd.Series, symbol: str = "N") -> str:
     if not np.isfinite(row["exponent"]):
         return f"not judged: {row['not_judged']}"
     interval = f"{100 * row['level']:g}% interval {row['low']:z.2f}..{row['high']:z.2f}"
-    span = f"{symbol} in {row['x_min']:.0f}..{row['x_max']:.0f}"
+    narrow = ", less than a factor 16" if row["x_max"] < FIT_FACTOR * row["x_min"] else ""
+    span = f"{symbol} in {row['x_min']:.0f}..{row['x_max']:.0f}{narrow}"
     last = f", {row['last_exponent']:z.2f} between the last two" if np.isfinite(row["last_exponent"]) else ""
     return f"{_direction(row)}, exponent {row['exponent']:z.2f} ({interval}, {span}{last})"
 

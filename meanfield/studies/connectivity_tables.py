@@ -29,7 +29,8 @@ __all__ = [
 # max_t L - max(L(0), L(1)), and max_t [L - (1 - t) L(0) - t L(1)].
 MEASURES = ("barrier", "above_chord")
 
-FIT_FACTOR = 16  # few kept neurons follow no power law
+# Few kept neurons follow no power law: exponents in m are of this range, where there is one.
+FIT_FACTOR = 16
 
 
 def means(barriers: pd.DataFrame) -> pd.DataFrame:
@@ -43,7 +44,8 @@ def exponents_in_width(barriers: pd.DataFrame) -> pd.DataFrame:
     """Fit barrier = C N^p for every scaling, way, split and measure, with pairs as units.
 
     A barrier of zero has no logarithm: the fit is over the widths at which no pair has one, which are the narrower
-    ones where barriers vanish as N grows.
+    ones where barriers vanish as N grows. It takes all of these, two or more, however near: where x_max is less than
+    16 x_min the exponent is that of this range, and no evidence of a power law.
 
     Returns
     -------
@@ -119,8 +121,8 @@ def ladder_slopes(ladder: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame with one row a direction ("m" or "N"), measure and method: the exponents with their intervals. Those in
-    m are of the widest networks over m in [N/32, N/2], the factor (N - m)/(N - 1) removed: see
-    `meanfield.ladder_exponents`
+    m are of the widest networks over m in [N/32, N/2], a factor 16, with (N - m)/(N - 1) removed: see
+    `meanfield.ladder_exponents`. For N below 32 that is all m up to N/2, less than a factor 16
     """
     widest = ladder[ladder["n_neurons"] == ladder["n_neurons"].max()]
     widest = widest[widest["n_kept"] >= widest["n_neurons"] // (2 * FIT_FACTOR)]

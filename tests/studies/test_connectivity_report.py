@@ -48,6 +48,7 @@ def test_the_direction_is_said_as_it_is(exponent, noise, word):
     assert words.startswith(word)
     assert "90% interval" in words
     assert "N in 32..512" in words
+    assert "less than a factor" not in words
 
 
 @pytest.mark.parametrize(
@@ -107,7 +108,7 @@ def test_the_exponent_is_held_beside_that_of_the_theorem():
 
 def test_with_several_hidden_layers_the_first_term_is_that_of_the_dimension():
     # sqrt(65 / 1024), and sqrt(0.02 (65 + log 1024)) with d = 65
-    assert form_terms(1024, 0.02, 65, n_hidden=2) == pytest.approx((0.2519456, 1.1993), rel=1e-4)
+    assert form_terms(1024, 0.02, 65, n_hidden=2) == pytest.approx((0.2519456, 1.1994288), rel=1e-6)
     assert form_exponent([32, 128, 1024], n_hidden=3) == pytest.approx(-0.5)
     assert form_exponent([32, 128, 1024]) > -0.5
 
@@ -117,7 +118,7 @@ def test_widths_without_a_barrier_are_named_and_left_out_of_the_fit():
     frame.loc[(frame["n_neurons"] == 512) & (frame["seed"] < 2), "barrier"] = 0.0
     row = connectivity_report._row(exponents_in_width(frame), "dropout")
     words = connectivity_report._on_exponent(row)
-    assert "N in 32..128" in words
+    assert "N in 32..128, less than a factor 16" in words
     assert words.endswith("none in 2 pairs of N = 512")
     assert row["exponent"] == pytest.approx(-1, abs=1e-5)
     frame["barrier"] = 0.0
@@ -181,6 +182,13 @@ def test_slopes_of_the_ladder_in_both_directions():
     assert len(words) == 4
     assert words[0].startswith("  random, in N: falls, exponent -0.76")
     assert words[1].startswith("  random, in m: falls, exponent -1.00")
+
+
+def test_kept_numbers_of_narrow_networks_are_all_fitted():
+    narrow = ladder_frame(-1.0, 0.0).query("n_neurons == 32").assign(n_neurons=16).query("n_kept <= 8")
+    slopes = ladder_slopes(narrow).query("measure == 'barrier' and direction == 'm'")
+    assert slopes[["x_min", "x_max"]].to_numpy().tolist() == [[1, 8]] * 2
+    assert "m in 1..8, less than a factor 16" in next(connectivity_report._on_ladder(slopes))
 
 
 def test_a_ladder_of_one_pair_is_not_judged():
