@@ -81,19 +81,18 @@ class KeptLayer:
         return ROUNDING_UNITS * float(np.finfo(self._weights.dtype).eps)
 
     def _chunk_losses(self, sums: Array, n_kept: int, joining: Indices, rows: slice) -> NDArray[np.float64]:
-        y, features, before = self._evaluation.y[rows], self._features[rows], sums[rows]
-        totals = np.empty(joining.size)
+        y, features, without = self._evaluation.y[rows], self._features[rows], sums[rows] / n_kept
+        if self._kept.biases is not None:
+            without += self._kept.biases[self._layer]
+        totals, z = np.empty(joining.size), np.empty_like(without)
         for place, neuron in enumerate(joining):
-            z = np.outer(features[:, neuron], self._weights[:, neuron])
-            z += before
-            z /= n_kept
+            np.multiply.outer(features[:, neuron], self._weights[:, neuron] / n_kept, out=z)
+            z += without
             totals[place] = per_sample_loss(self._evaluation.loss, y, self._outputs(z)).sum()
         return totals
 
     def _outputs(self, z: Array) -> Array:
-        """Return y_hat for z = z_A - b."""
-        if self._kept.biases is not None:
-            z += self._kept.biases[self._layer]
+        """Return y_hat for z_A."""
         for layer in range(self._layer + 1, self._kept.n_hidden + 1):
             z = self._kept.affine(self._kept.activate(z), layer)
         return z
