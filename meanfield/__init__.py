@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from meanfield.landscape.path_risk import path_risk
     from meanfield.landscape.paths import connect
     from meanfield.landscape.permutations import dropout_quantiles
+    from meanfield.landscape.planes import Plane, plane_risk
     from meanfield.landscape.subsets import Subset, choose_subset, ladder_exponents, subset_ladder
     from meanfield.landscape.weight_path import WeightPath
     from meanfield.model.activations import PiecewiseLinear
@@ -44,6 +45,7 @@ __all__ = [
     "MeanfieldWarning",
     "Network",
     "PiecewiseLinear",
+    "Plane",
     "QuadraticBezier",
     "Recording",
     "StraightLine",
@@ -68,6 +70,7 @@ __all__ = [
     "movement",
     "neuron_variance",
     "path_risk",
+    "plane_risk",
     "risk",
     "run_sgd",
     "subset_ladder",
@@ -89,6 +92,7 @@ _HOMES = {
     "landscape.layers": ("drop_from",),
     "landscape.movement": ("movement",),
     "landscape.permutations": ("dropout_quantiles",),
+    "landscape.planes": ("Plane", "plane_risk"),
     "landscape.subsets": ("Subset", "choose_subset", "ladder_exponents", "subset_ladder"),
     "landscape.weight_path": ("WeightPath",),
     "model.activations": ("PiecewiseLinear",),

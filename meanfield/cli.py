@@ -336,7 +336,8 @@ def connect(
     kept: Annotated[
         str,
         typer.Option(
-            help="Which neurons an end keeps: first, random or best-of; with one hidden layer also greedy, swaps, .."
+            help="Which neurons an end keeps: first, random, best-of, greedy, swaps, exhaustive, adversarial-norm or "
+            "adversarial-greedy; greedy and swaps take time in deep networks."
         ),
     ] = "first",
     n_kept: Annotated[
@@ -381,7 +382,7 @@ def connect(
     study.save(connection, request, output)
     if baselines:
         curves = dict(study.baselines(connection, request, progress=progress))
-        _say_lines(["", study.comparison(connection.losses, curves).to_string(index=False)])
+        _say_lines(["", study.comparison(connection, curves).to_string(index=False)])
         study.save_baselines(connection, curves, output)
     _say_lines(["", f"results: {output.resolve()}"])
 
@@ -400,7 +401,14 @@ def run_connectivity(
     target: Annotated[
         str | None, typer.Option(help="What is learnt of a data set: one-hot, sign or value.", show_default="its own")
     ] = None,
-    widths: Annotated[str, typer.Option(help="Numbers of neurons N, comma-separated.")] = "32,64,128,256,512,1024",
+    widths: Annotated[
+        str | None,
+        typer.Option(
+            help="Numbers of neurons N of each hidden layer, comma-separated.",
+            show_default="32,64,128,256,512,1024; with several hidden layers to 512",
+        ),
+    ] = None,
+    hidden_layers: Annotated[int, typer.Option(help="Hidden layers H, of N neurons each; of gaussians 1.")] = 1,
     pairs: Annotated[int, typer.Option(help="Pairs of networks of each width.")] = 4,
     activation: Annotated[
         str | None, typer.Option(help="Activation.", show_default="truncated-relu for gaussians, else relu")
@@ -427,7 +435,8 @@ def run_connectivity(
     runs = grid(
         data=data,
         target=target,
-        widths=_integers("widths", widths),
+        widths=None if widths is None else _integers("widths", widths),
+        n_hidden=hidden_layers,
         n_pairs=pairs,
         activation=activation,
         step_size=step_size,

@@ -355,7 +355,7 @@ def test_connectivity_prints_table_and_verdict_and_a_second_call_runs_nothing(tm
     small = ["--widths", "4,16", "--pairs", "2", "--horizon", "0.2", "--samples", "200", "--output", tmp_path]
     first = _meanfield("run", "connectivity", *small)
     assert first.returncode == 0, first.stderr
-    for expected in ("7 segments", "does the barrier fall with N?", "8 of 8 runs are finished (0 before, 8 now)"):
+    for expected in ("same half", "does the barrier fall with N?", "8 of 8 runs are finished (0 before, 8 now)"):
         assert expected in first.stdout
     assert (tmp_path / "figures" / "barrier-against-width.pdf").is_file()
     second = _meanfield("run", "connectivity", *small)
@@ -369,6 +369,8 @@ def test_connectivity_prints_table_and_verdict_and_a_second_call_runs_nothing(tm
         (["--data", "digit"], "error: unknown data set 'digit': did you mean 'digits'?"),
         (["--widths", "2"], "error: widths must be at least 4, two neurons in each half, got 2"),
         (["--widths", "64,many"], "error: widths must be integers separated by commas, got 'many'"),
+        (["--hidden-layers", "0"], "error: hidden layers must be at least 1, got 0"),
+        (["--hidden-layers", "2", "--data", "gaussians"], "error: hidden layers of gaussians must be 1, where only"),
     ],
 )
 def test_bad_options_of_connectivity_are_one_line_without_traceback(arguments, message, tmp_path, refused):

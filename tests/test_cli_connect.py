@@ -16,7 +16,7 @@ from random_networks import random_network as make_network
 from random_networks import random_samples
 
 import meanfield.cli
-from meanfield import Empirical, Network, WeightPath, choose_kept, connect, path_risk
+from meanfield import Empirical, Network, WeightPath, align, choose_kept, connect, path_risk
 from meanfield.studies import connect as study
 
 WIDTHS = (3, 8, 6, 2)
@@ -100,7 +100,13 @@ def test_baselines_are_between_the_ends_and_labelled_as_lower_bounds(command):
     table = pd.read_csv("out/comparison.csv")
     assert table["way"].tolist() == ["path", *BASELINES]
     assert table["values"].tolist() == ["certified", *["lower bound"] * 3]
-    _, losses = plain()
+    path, losses = plain()
+    assert table["passes"][0] == len(path.vertices) + path.kinds.count("idle")
+    assert (table["passes"][1:] >= 51).all()
+    assert table["gradients"].tolist() == [0, 0, 0, 20 * 100]
+    alignment = align(path.vertices[0], path.vertices[-1], rng=np.random.default_rng(1).spawn(3)[1])
+    assert table["assignments"].tolist() == [0, 0, alignment.n_assignments, 0]
+    assert (table["seconds"] > 0).all()
     ends = losses["risk"].iloc[[0, -1]]
     np.testing.assert_allclose(table["maximum"] - ends.max(), table["barrier"], atol=1e-12)
     assert table["barrier"][0] == pytest.approx(losses.attrs["barrier"], rel=1e-12)
@@ -162,6 +168,15 @@ def test_chosen_neurons_are_each_ends_own_by_the_loss_asked_for(command):
     errors = table["classification_error"]
     assert f"classification error: {errors.iloc[0]:.4g} and {errors.iloc[-1]:.4g} at the ends" in done.out
     assert f"{errors.max():.4g} or more along the path" in done.out
+
+
+@pytest.mark.parametrize("method", ["greedy", "swaps", "exhaustive", "adversarial-norm", "adversarial-greedy"])
+def test_every_method_chooses_in_several_hidden_layers(command, method):
+    law = save_samples()
+    assert command("--kept", method, "--n-kept", "2", "--seed", "2").code == 0
+    rng = np.random.default_rng(2).spawn(3)[0]
+    kept = [choose_kept(Network.load(name), law, 2, method=method, rng=rng) for name in ("a.npz", "b.npz")]
+    assert WeightPath.load("out/path.npz") == plain(kept, law)[0]
 
 
 def test_ends_of_other_widths_are_embedded_and_that_is_said(command):
@@ -337,7 +352,6 @@ def test_a_layer_of_one_neuron_is_refused(command):
         (["--n-kept", "2,2,2"], "entries of n_kept must be integers or tuples of 2, one a hidden layer, got (2, 2, 2)"),
         (["--n-kept", "half"], "n-kept must be integers separated by commas, got 'half'"),
         (["--kept", "greedi"], "unknown kept 'greedi': did you mean 'greedy'?"),
-        (["--kept", "greedy"], "unknown method for several hidden layers 'greedy': known: best-of, random"),
         (["--second-keeps", "complemnt"], "unknown second-keeps 'complemnt': did you mean 'complement'?"),
         (["--loss", "logistic"], "loss 'logistic' does not suit the targets"),
         (["--loss", "hinge"], "unknown loss 'hinge'"),

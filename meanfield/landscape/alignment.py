@@ -13,7 +13,7 @@ from scipy.optimize import linear_sum_assignment
 from meanfield.checks import MeanfieldWarning, check_integer, check_positive, check_rng
 from meanfield.dynamics.multipliers import sgd_multipliers
 from meanfield.kernels.blas import single_threaded_blas
-from meanfield.landscape.curves import check_same_shape
+from meanfield.landscape.parameters import check_same_form
 from meanfield.model.network import Network
 
 __all__ = ["Alignment", "align"]
@@ -76,6 +76,18 @@ def align(
     least distance is kept, so that aligning never takes the networks further apart. The metric matters there: with
     M = 1 the n_l n_{l+1} weights of an internal layer, of order one in mean-field scaling, would drown the others.
 
+    A permutation planted in a copy of a freshly drawn network without biases, in mean-field scaling, with Gaussian
+    noise of s times each array's standard deviation added, was found whole in so many of 100 trials:
+
+    | widths (d, N, .., C) | s = 0.25 | 0.35 | 0.4 | 0.5 | 0.75 |
+    | --- | --- | --- | --- | --- | --- |
+    | (50, 200, 1) | 100 | 100 | 97 | 72 | 0 |
+    | (20, 50, 50, 1) | 100 | 100 | 100 | 93 | 34 |
+    | (50, 200, 200, 1) | 100 | 100 | 98 | 75 | 1 |
+
+    With one hidden layer a permutation that is missed is not the nearest one any more: more noise than the gaps between
+    neurons allow, and no failure of the search.
+
     Parameters
     ----------
     first, second : of the same widths, activation, scaling and dtype, both with biases or both without
@@ -98,7 +110,7 @@ def align(
     --------
     meanfield.landscape.curves.StraightLine : to the aligned network, the baseline of a path.
     """
-    check_same_shape(first, second)
+    check_same_form("first and second", first, second)
     check_integer("n_restarts", n_restarts, least=0)
     check_integer("max_sweeps", max_sweeps, least=1)
     _check_memory(first, check_positive("max_bytes", max_bytes))

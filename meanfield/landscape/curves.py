@@ -9,9 +9,10 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from meanfield.landscape.parameters import check_same_form
 from meanfield.model.network import Network
 
-__all__ = ["Curve", "QuadraticBezier", "StraightLine", "check_same_shape", "checked_curve", "checked_time"]
+__all__ = ["Curve", "QuadraticBezier", "StraightLine", "checked_curve", "checked_time"]
 
 Array = NDArray[np.floating[Any]]
 
@@ -44,7 +45,7 @@ class StraightLine:
     second: Network
 
     def __post_init__(self) -> None:
-        check_same_shape(self.first, self.second)
+        check_same_form("first and second", self.first, self.second)
 
     def at(self, t: float) -> Network:
         """Return theta(t), t in [0, 1]; the ends are the very networks."""
@@ -75,34 +76,14 @@ class QuadraticBezier:
     second: Network
 
     def __post_init__(self) -> None:
-        check_same_shape(self.first, self.bend, "bend")
-        check_same_shape(self.first, self.second)
+        check_same_form("first and bend", self.first, self.bend)
+        check_same_form("first and second", self.first, self.second)
 
     def at(self, t: float) -> Network:
         """Return theta(t), t in [0, 1]; the ends are the very networks."""
         time = checked_time(t)
         coefficients = ((1 - time) ** 2, 2 * time * (1 - time), time**2)
         return _combined(coefficients, (self.first, self.bend, self.second))
-
-
-def check_same_shape(first: Network, other: Network, name: str = "second") -> None:
-    """Raise unless both are networks whose arrays can be added.
-
-    Raises
-    ------
-    TypeError : not a Network
-    ValueError : widths, activation, scaling or dtype differ, or one alone has biases
-    """
-    for role, network in (("first", first), (name, other)):
-        if not isinstance(network, Network):
-            raise TypeError(f"{role} must be a Network, got {type(network).__name__}")
-    for attribute in ("widths", "activation", "scaling", "dtype"):
-        ours, theirs = getattr(first, attribute), getattr(other, attribute)
-        if ours != theirs:
-            raise ValueError(f"first and {name} must have the same {attribute}, got {ours} and {theirs}")
-    if (first.biases is None) != (other.biases is None):
-        without = "first" if first.biases is None else name
-        raise ValueError(f"first and {name} must both have biases or neither: give {without} biases of zeros")
 
 
 def checked_curve(curve: Any) -> Curve:

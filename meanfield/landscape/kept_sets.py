@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from meanfield.checks import check_choice, check_integer, check_rng, check_subset
-from meanfield.landscape.counts import Entry, by_layer, checked_entries, draw_kept
-from meanfield.landscape.evaluation import Evaluation, evaluation_on
+from meanfield.checks import check_choice, check_integer, check_positive, check_rng, check_subset
+from meanfield.landscape.counts import Entry, by_layer, checked_entries
+from meanfield.landscape.deep_search import DeepSearch
+from meanfield.landscape.evaluation import evaluation_on
+from meanfield.landscape.search import SQUARE_ONLY, SUBSET_METHODS
 from meanfield.landscape.subsets import choose_subset
 from meanfield.model.laws import Law
 from meanfield.model.losses import check_loss
@@ -20,9 +22,6 @@ from meanfield.model.risk import check_fit
 __all__ = ["SECOND_KEEPS", "choose_kept", "kept_of_ends"]
 
 SECOND_KEEPS = ("complement", "same")
-
-# Methods that know sets in several hidden layers.
-DEEP_METHODS = ("best-of", "random")
 
 Indices = NDArray[np.intp]
 Kept = list[Indices]
@@ -37,24 +36,49 @@ def choose_kept(
     loss: str = "square",
     n_samples: int = 10_000,
     n_subsets: int = 100,
+    n_candidates: int = 32,
+    max_sweeps: int = 100,
+    max_bytes: float = 2**30,
     rng: np.random.Generator | int | None = None,
 ) -> Kept:
     """Choose the neurons that one end of a path keeps, for the argument ``kept`` of `connect`.
 
-    With one hidden layer these are the sets of `choose_subset`. With several, "random" draws one in each layer, and
-    "best-of" takes of ``n_subsets`` such draws the one with the least
+    With one hidden layer these are the sets of `choose_subset`. With H of them the end adds to the maximum over the
+    path the largest of
 
-        max_{l = 1..H} phi_l,      phi_l = loss after dropping layers l..H,
+        phi_l = loss after dropping layers l..H,      l = 1, .., H,
 
-    which is what that end adds to the maximum over the path.
+    and phi_l depends on I_l, .., I_H alone. The methods are
+
+    | method | I_1, .., I_H are |
+    | --- | --- |
+    | "random" | uniformly random |
+    | "best-of" | of ``n_subsets`` random choices the one of least max_l phi_l |
+    | "greedy" | built up from the last layer down, each neuron of I_l the one of least phi_l with those before it |
+    | "swaps" | the same, each I_l then improved by exchanges of one neuron that lower phi_l, before the next layer |
+    | "exhaustive" | of least max_l phi_l among all choices, their number times that of neurons up to 4,000,000 |
+    | "adversarial-norm" | in each layer the neurons of largest norm of incoming times norm of outgoing weights |
+    | "adversarial-greedy" | as "greedy", with the largest phi_l |
+
+    For the square loss the searches try all neurons of the last layer at each step, at the cost of `choose_subset`.
+    In the others, and for other losses, they try ``n_candidates`` drawn from those left, each on the features of the
+    whole layers below, which are held: with m of the neurons of each layer kept, I_l takes
+
+        m n_candidates n (m + m^2 (H - l - 1)) operations        (m C in place of m + .. for l = H),
+
+    n samples, and each sweep of "swaps" as much again. Where ``n_candidates`` is at least n_l, all neurons are tried.
 
     Parameters
     ----------
     law : rows of an `Empirical` are the population; of any other law ``n_samples`` fresh samples are drawn
     n_kept : neurons to keep, the same number in every hidden layer, or a tuple; by default floor(n_l / 2)
-    method : see `choose_subset`; with several hidden layers "random" or "best-of"
-    n_subsets : draws of "best-of"
-    rng : Generator or seed, needed where samples or sets are drawn; the samples come first
+    method : one of the above, with any loss
+    n_subsets : random choices of "best-of"
+    n_candidates : neurons tried at each step, see above
+    max_sweeps : bound on the sweeps of "swaps" in each layer; a warning says when it was met
+    max_bytes : memory for the N x N matrix of the square loss, see `choose_subset`, and for the features and sums held
+        in the other layers, two numbers a sample and neuron at most
+    rng : Generator or seed, needed where samples, sets or candidates are drawn; the samples come first
 
     Returns
     -------
@@ -62,28 +86,34 @@ def choose_kept(
 
     Raises
     ------
-    TypeError, ValueError : as `choose_subset`; a method that is for one hidden layer only
+    TypeError : ``n_kept`` is not of integers; no ``rng`` where it is needed
+    ValueError : ``n_kept`` out of range; an unknown method or loss, or targets that do not suit it; too many sets or
+        too much memory; a law that does not fit the network
+
+    References
+    ----------
+    Ye et al. 2020 for greedy forward selection; Mirzasoleiman et al. 2015 for drawn candidates.
 
     See Also
     --------
-    choose_subset : the methods, with the loss change.
+    choose_subset : the methods with one hidden layer, with the loss change.
     """
     check_fit(network, law)
+    check_loss(loss)
+    check_choice("method", method, SUBSET_METHODS)
+    limits = {"n_subsets": n_subsets, "max_sweeps": max_sweeps}
+    for name, limit in (limits | {"n_candidates": n_candidates}).items():
+        check_integer(name, limit, least=1)
     entry = _halves(network.widths[1:-1]) if n_kept is None else n_kept
     (checked,) = checked_entries(network, [entry])
-    if network.n_hidden == 1:
-        (size,) = by_layer(network, checked)
-        options: dict[str, Any] = {"loss": loss, "n_samples": n_samples, "n_subsets": n_subsets, "rng": rng}
-        return [np.array(choose_subset(network, law, size, method=method, **options).kept, np.intp)]
-    check_choice("method for several hidden layers", method, DEEP_METHODS)
-    check_loss(loss)
-    check_integer("n_subsets", n_subsets, least=1)
-    generator = check_rng(rng, "random kept sets")
-    if method == "random":
-        return draw_kept(network, checked, generator)
+    counts = by_layer(network, checked)
+    options: dict[str, Any] = {**limits, "max_bytes": check_positive("max_bytes", max_bytes)}
+    if network.n_hidden == 1 and (loss == "square" or method not in SQUARE_ONLY):
+        options |= {"loss": loss, "n_samples": n_samples, "rng": rng}
+        return [np.array(choose_subset(network, law, counts[0], method=method, **options).kept, np.intp)]
+    generator = None if rng is None else check_rng(rng, "a search for kept neurons")
     evaluation = evaluation_on(law, loss, n_samples, generator)
-    draws = [draw_kept(network, checked, generator) for _ in range(n_subsets)]
-    return min(draws, key=lambda kept: _largest_phi(network, evaluation, kept))
+    return DeepSearch(network, evaluation, counts, n_candidates=n_candidates, rng=generator, **options).choose(method)
 
 
 def kept_of_ends(kept: Any, ends: Sequence[Network], second_keeps: str) -> tuple[Kept, Kept]:
@@ -152,9 +182,3 @@ def _complement(end: Network, kept: Kept, common: NDArray[np.intp]) -> Kept:
 
 def _halves(widths: Sequence[int] | NDArray[np.intp]) -> tuple[int, ...]:
     return tuple(int(n) // 2 for n in widths)
-
-
-def _largest_phi(network: Network, evaluation: Evaluation, kept: Kept) -> float:
-    everything = [np.arange(n) for n in network.widths[1:-1]]
-    dropped = (network.keep([*everything[:below], *kept[below:]]) for below in range(network.n_hidden))
-    return max(float(evaluation.losses(smaller).mean()) for smaller in dropped)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from meanfield.model.network import Network
 
 __all__ = [
     "bias_position",
+    "check_same_form",
     "form_of",
     "is_shared",
     "memory_of",
@@ -22,6 +23,11 @@ __all__ = [
 ]
 
 Array = NDArray[np.floating[Any]]
+
+_REMEDY = {
+    "dtype": ": convert the weights with .astype",
+    "presence of biases": ": give the one without biases zeros",
+}
 
 
 def parameters(network: Network) -> tuple[Array, ...]:
@@ -54,6 +60,32 @@ def form_of(network: Network) -> dict[str, object]:
         "dtype": network.dtype,
         "presence of biases": network.biases is not None,
     }
+
+
+def check_same_form(
+    names: str, first: Any, second: Any, *, sizes: Callable[[Network], Mapping[str, object]] | None = None
+) -> None:
+    """Raise unless two objects are networks that agree in `form_of` and, without ``sizes``, in all widths.
+
+    Parameters
+    ----------
+    names : what they are called in the error, such as "first and second"
+    sizes : what they must agree in instead of all widths, by name
+
+    Raises
+    ------
+    TypeError : not a Network
+    ValueError : networks that differ
+    """
+    for network in (first, second):
+        if not isinstance(network, Network):
+            raise TypeError(f"{names} must be Networks, got {type(network).__name__}")
+    mine, theirs = ({**({"widths": n.widths} if sizes is None else sizes(n)), **form_of(n)} for n in (first, second))
+    for name, value in mine.items():
+        if theirs[name] != value:
+            raise ValueError(
+                f"{names} must have the same {name}, got {value} and {theirs[name]}{_REMEDY.get(name, '')}"
+            )
 
 
 def moved_neurons(start: Network, end: Network) -> list[NDArray[np.bool_]]:

@@ -70,13 +70,20 @@ def path_risk(
 
     ``attrs`` holds plain numbers, lists and strings:
 
-    - barrier, barrier_standard_error : maximum over the path less the larger end; from paired differences
+    - barrier, barrier_standard_error : maximum over the path less the larger end, and the standard error of the mean
+      over the samples of l(maximum_vertex) - l(larger end), sample by sample; 0 for an `Empirical`, or where they are
+      one network. Both are chosen on the same samples, which the error leaves out: where vertices lie closer together
+      than their errors, the maximum over them is too large on average, and a barrier of 0 has an error of 0
+    - barrier_above_chord : maximum over the path of the risk less (1 - t) L(first) + t L(last), at a vertex too: less
+      an affine function a convex one is convex
     - vertex_maximum, maximum_vertex : the maximum over the path, and the number of the vertex that has it
     - path_maximum : the largest risk in the table; above vertex_maximum by rounding alone
     - vertex_risks : at all vertices; the first and the last are the ends of the path
     - quadratics : {segment: (L(0), L(1), E|y_hat(1) - y_hat(0)|^2)} of readout segments, for the square loss
     - certificate : how the maximum was obtained, in words
     - idle_deviation : largest movement of outputs on idle segments, in parts of the terms they are sums of
+    - n_evaluations : networks evaluated, at vertices and inside idle segments; most share features and cost less than
+      a pass over the samples
     - loss, method, n_samples : method "exact" (all rows) or "sample"
 
     Raises
@@ -167,6 +174,7 @@ def _attributes(
     attributes = {
         "barrier": float(above_end.mean[highest]),
         "barrier_standard_error": float(_standard_errors(above_end, evaluation)[highest]),
+        "barrier_above_chord": float((risks - np.linspace(risks[0], risks[-1], len(risks))).max()),
         "vertex_maximum": float(risks[highest]),
         "maximum_vertex": highest,
         "path_maximum": float(all_risks.max()),
@@ -175,6 +183,7 @@ def _attributes(
         "idle ones nothing moves that outputs depend on, but for weights between copies of neurons (at the points "
         f"evaluated, outputs moved by at most {deviation:.1e} of the terms they are sums of)",
         "idle_deviation": deviation,
+        "n_evaluations": len(risks) + path.kinds.count("idle"),
         "loss": evaluation.loss,
         "method": evaluation.method,
         "n_samples": len(evaluation.x),

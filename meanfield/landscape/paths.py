@@ -10,17 +10,12 @@ from meanfield.checks import MeanfieldWarning
 from meanfield.landscape.construction import End, contract, join
 from meanfield.landscape.embedding import are_permuted, embed
 from meanfield.landscape.kept_sets import kept_of_ends
-from meanfield.landscape.parameters import form_of
+from meanfield.landscape.parameters import check_same_form
 from meanfield.landscape.subnetworks import given_blocks, inherited_blocks
 from meanfield.landscape.weight_path import WeightPath
 from meanfield.model.network import Network
 
 __all__ = ["connect"]
-
-_REMEDY = {
-    "dtype": ": convert the weights with .astype",
-    "presence of biases": ": give the one without biases zeros",
-}
 
 
 def connect(
@@ -121,21 +116,15 @@ def _pair_of_subnetworks(subnetworks: Any) -> Sequence[Any]:
 
 
 def _check_ends(first: Network, second: Network) -> None:
-    for network in (first, second):
-        if not isinstance(network, Network):
-            raise TypeError(f"a path joins two Networks, got {type(network).__name__}")
-    mine, theirs = (
-        {"inputs": n.widths[0], "outputs": n.widths[-1], "hidden layers": n.n_hidden, **form_of(n)}
-        for n in (first, second)
-    )
-    for name, value in mine.items():
-        if theirs[name] != value:
-            raise ValueError(
-                f"both ends must have the same {name}, got {value} and {theirs[name]}{_REMEDY.get(name, '')}"
-            )
+    check_same_form("both ends", first, second, sizes=_sizes_of_end)
     for layer, widths in enumerate(zip(first.widths[1:-1], second.widths[1:-1], strict=True), start=1):
         if max(widths) == 1:
             raise ValueError(f"hidden layer {layer} has one neuron: a path needs two or more in every hidden layer")
+
+
+def _sizes_of_end(network: Network) -> dict[str, object]:
+    """Return what the ends must agree in: hidden layers may be of different widths."""
+    return {"inputs": network.widths[0], "outputs": network.widths[-1], "hidden layers": network.n_hidden}
 
 
 def _warn_of_equal_ends(first: Network, second: Network) -> None:

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 
 from meanfield.checks import check_integer, check_nonnegative
 from meanfield.kernels.blas import single_threaded_blas
-from meanfield.landscape.curves import check_same_shape
 from meanfield.landscape.evaluation import evaluation_on
-from meanfield.landscape.parameters import parameters, with_parameters
+from meanfield.landscape.parameters import check_same_form, parameters, with_parameters
 from meanfield.model.laws import Law
 from meanfield.model.losses import check_loss
 from meanfield.model.network import Network
@@ -66,8 +65,8 @@ class Plane:
     third: Network
 
     def __post_init__(self) -> None:
-        check_same_shape(self.first, self.second)
-        check_same_shape(self.first, self.third, "third")
+        check_same_form("first and second", self.first, self.second)
+        check_same_form("first and third", self.first, self.third)
         _ = self._axes
 
     def at(self, u: float, v: float) -> Network:
@@ -87,7 +86,7 @@ class Plane:
         ------
         TypeError, ValueError : a network of another shape
         """
-        check_same_shape(self.first, network, "network")
+        check_same_form("first and network", self.first, network)
         offset = _flat(network) - self._origin
         u, v = (float((offset * axis).sum()) for axis in self._axes)
         return Projection(u, v, float(np.linalg.norm(offset - u * self._axes[0] - v * self._axes[1])))

@@ -45,7 +45,7 @@ class QuadraticForm(NamedTuple):
 
 
 def quadratic_form(network: Network, evaluation: Evaluation, max_bytes: float) -> QuadraticForm:
-    """Return the form of a network with one hidden layer on the samples of ``evaluation``.
+    """Return the form of the last hidden layer, all below it whole, on the samples of ``evaluation``.
 
     All of M is computed at once, O(N^2 n), where `table_bytes` is at most ``max_bytes``; beyond, each row asked
     for takes a pass over the samples, O(N n d), and memory is that of a forward pass.
@@ -59,8 +59,8 @@ def quadratic_form(network: Network, evaluation: Evaluation, max_bytes: float) -
 
 
 def table_bytes(network: Network) -> int:
-    """Return the size of M, 8 N^2 bytes."""
-    return 8 * network.widths[1] ** 2
+    """Return the size of M, 8 N^2 bytes, N neurons in the last hidden layer."""
+    return 8 * network.widths[-2] ** 2
 
 
 def select_forward(form: QuadraticForm, n_kept: int, *, worst: bool = False) -> Indices:

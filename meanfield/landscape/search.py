@@ -25,7 +25,7 @@ from meanfield.landscape.quadratic import (
 )
 from meanfield.model.network import Network
 
-__all__ = ["SUBSET_METHODS", "Search"]
+__all__ = ["MOST_TRIED", "SQUARE_ONLY", "SUBSET_METHODS", "Search", "check_table", "largest_norms"]
 
 # What "exhaustive" may try, counted in neurons: sets times N. All sets of any one size up to N = 20.
 MOST_TRIED = 4_000_000
@@ -79,8 +79,8 @@ class Search:
         """Raise if a method is unknown, or cannot be used with this loss, size, memory or without ``rng``."""
         for method in methods:
             check_choice("method", method, SUBSET_METHODS)
-            if method in _SQUARE_ONLY and self.evaluation.loss != "square":
-                others = ", ".join(repr(name) for name in SUBSET_METHODS if name not in _SQUARE_ONLY)
+            if method in SQUARE_ONLY and self.evaluation.loss != "square":
+                others = ", ".join(repr(name) for name in SUBSET_METHODS if name not in SQUARE_ONLY)
                 raise ValueError(
                     f"method {method!r} needs the square loss, got loss={self.evaluation.loss!r}: use {others}"
                 )
@@ -90,6 +90,15 @@ class Search:
     def choose(self, method: str, n_kept: int) -> Indices:
         """Return the chosen neurons in increasing order; ``n_kept`` is one of the sizes."""
         return np.sort(_METHODS[method](self, n_kept))
+
+
+def largest_norms(network: Network, layer: int, n_kept: int) -> Indices:
+    """Return the neurons of hidden layer ``layer`` of largest norm of incoming weights and bias times outgoing ones."""
+    incoming, outgoing = network.weights[layer - 1], network.weights[layer]
+    if network.biases is not None:
+        incoming = np.column_stack([incoming, network.biases[layer - 1]])
+    norms = np.linalg.norm(incoming, axis=1) * np.linalg.norm(outgoing, axis=0)
+    return np.argsort(-norms, kind="stable")[:n_kept]
 
 
 def _random(search: Search, n_kept: int, order: int = 0) -> Indices:
@@ -118,11 +127,7 @@ def _exhaustive(search: Search, n_kept: int) -> Indices:
 
 
 def _largest_norms(search: Search, n_kept: int) -> Indices:
-    incoming, outgoing = search.network.weights
-    if search.network.biases is not None:
-        incoming = np.column_stack([incoming, search.network.biases[0]])
-    norms = np.linalg.norm(incoming, axis=1) * np.linalg.norm(outgoing, axis=0)
-    return np.argsort(-norms, kind="stable")[:n_kept]
+    return largest_norms(search.network, 1, n_kept)
 
 
 def _worst(search: Search, n_kept: int) -> Indices:
@@ -138,7 +143,7 @@ _METHODS: dict[str, Callable[[Search, int], Indices]] = {
     "adversarial-norm": _largest_norms,
     "adversarial-greedy": _worst,
 }
-_SQUARE_ONLY = ("greedy", "swaps", "adversarial-greedy")
+SQUARE_ONLY = ("greedy", "swaps", "adversarial-greedy")
 
 SUBSET_METHODS = tuple(_METHODS)
 
@@ -148,10 +153,15 @@ def _check_random(search: Search) -> None:
 
 
 def _check_table(search: Search) -> None:
-    if (needed := table_bytes(search.network)) > search.max_bytes:
+    check_table(search.network, search.max_bytes)
+
+
+def check_table(network: Network, max_bytes: float) -> None:
+    """Raise if the matrix of the square loss that "swaps" needs takes more than ``max_bytes``."""
+    if (needed := table_bytes(network)) > max_bytes:
         raise ValueError(
-            f"method 'swaps' needs an N x N matrix of 8 N^2 = {needed:,} bytes for N = {search.n_neurons}, above "
-            f"max_bytes={search.max_bytes:,}: allow more, or use 'greedy'"
+            f"method 'swaps' needs an N x N matrix of 8 N^2 = {needed:,} bytes for N = {network.widths[-2]}, above "
+            f"max_bytes={max_bytes:,}: allow more, or use 'greedy'"
         )
 
 

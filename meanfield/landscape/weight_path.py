@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from meanfield.checks import check_choice
 from meanfield.landscape.curves import checked_time
 from meanfield.landscape.parameters import (
-    form_of,
+    check_same_form,
     is_shared,
     memory_of,
     moved_neurons,
@@ -64,7 +64,7 @@ class WeightPath:
                 f"a path of S >= 1 kinds has S + 1 vertices, got {len(self._kinds)} and {len(self._vertices)}"
             )
         for number, vertex in enumerate(self._vertices):
-            _check_vertex(number, vertex, self._vertices[0])
+            check_same_form(f"vertices 0 and {number}", self._vertices[0], vertex)
         for segment, kind in enumerate(self._kinds):
             if kind == "readout":
                 _check_readout(segment, *self.ends(segment))
@@ -172,15 +172,6 @@ class WeightPath:
             mine = {name: arrays[place] for name, place in places.items()}
             vertices.append(Network.from_arrays(mine | settings, f"vertex {number} of {source}"))
         return cls(vertices, arrays["kinds"].tolist())
-
-
-def _check_vertex(number: int, vertex: Any, first: Network) -> None:
-    if not isinstance(vertex, Network):
-        raise TypeError(f"vertices must be Networks, got {type(vertex).__name__} at {number}")
-    mine, theirs = ({"widths": network.widths, **form_of(network)} for network in (vertex, first))
-    for name, value in theirs.items():
-        if mine[name] != value:
-            raise ValueError(f"all vertices must have the {name} of the first, {value}, got {mine[name]} at {number}")
 
 
 def _check_readout(segment: int, start: Network, end: Network) -> None:

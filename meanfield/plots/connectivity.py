@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from meanfield.checks import check_choice
 from meanfield.plots.dropout import WIDTH, check_columns
+from meanfield.plots.path import SEGMENT_KINDS, draw_curves, shade_idle
 from meanfield.plots.style import (
     GUIDE,
     PANEL_HEIGHT,
@@ -38,8 +39,8 @@ _HOLLOW: Style = {"markerfacecolor": "white", "markeredgewidth": 1.0}
 
 # Colours of Okabe and Ito; filled markers are certified maxima.
 WAYS: dict[str, Style] = {
-    "dropout": {"label": "dropout path, 7 segments", "color": "#0072B2", "marker": "o", "markersize": 4.5},
-    "complement": {"label": "dropout path, 5 segments", "color": "#56B4E9", "marker": "s", "markersize": 3.5},
+    "dropout": {"label": "dropout path, same half", "color": "#0072B2", "marker": "o", "markersize": 4.5},
+    "complement": {"label": "dropout path, complements", "color": "#56B4E9", "marker": "s", "markersize": 3.5},
     "best-of": {"label": "dropout path, best of 100 halves", "color": "0.45", "marker": "h", "markersize": 4.5},
     "greedy": {"label": "dropout path, greedy halves", "color": "#009E73", "marker": "D", "markersize": 3.8},
     "line": {"label": "straight line", "color": "#E69F00", "marker": "^", "markersize": 4.5, **_HOLLOW},
@@ -50,7 +51,6 @@ WAYS: dict[str, Style] = {
 CONTROL: Style = {"label": r"control, $1/\sqrt{N}$ scaling", "color": "black", "marker": "X", "markersize": 4.5}
 WAY_NAMES = {way: str(style["label"]) for way, style in WAYS.items()}
 SPLITS = {"train": "training rows", "test": "test rows"}
-IDLE: Style = {"color": "0.92", "zorder": 0, "linewidth": 0}
 METHODS: dict[str, Style] = {
     "random": {**WAYS["dropout"], "label": "random"},
     "best-of": {**WAYS["best-of"], "label": "best of 100"},
@@ -64,16 +64,18 @@ EDGE = 0.03  # height of marks for zero, in parts of the panel
 
 
 @theme()
-def barrier_against_width(barriers: pd.DataFrame, exponents: pd.DataFrame) -> Figure:
+def barrier_against_width(barriers: pd.DataFrame, exponents: pd.DataFrame, *, n_hidden: int = 1) -> Figure:
     """Draw the barrier of every way against width on training and test rows, with the fitted power laws.
 
-    The black line has the theorem's first term for its slope, from above the first point of the 7 segments; its height
-    says nothing. A 0 at the lower edge stands for pairs of which none has a barrier.
+    The black line has the theorem's first term for its slope, sqrt(log N)/sqrt(N) with one hidden layer and 1/sqrt(N)
+    with several, from above the first point of the path that keeps the same half of both ends; its height says
+    nothing. A 0 at the lower edge stands for pairs of which none has a barrier.
 
     Parameters
     ----------
     barriers : columns scaling, way, split, n_neurons, seed, barrier; one row a pair, way and split
     exponents : columns scaling, way, split, exponent, constant, x_min, x_max, NaN where there is no fit
+    n_hidden : hidden layers of the networks
 
     Raises
     ------
@@ -91,7 +93,7 @@ def barrier_against_width(barriers: pd.DataFrame, exponents: pd.DataFrame) -> Fi
         for scaling, way, style in _series(here):
             rows, fit = (frame[(frame["scaling"] == scaling) & (frame["way"] == way)] for frame in (here, fits))
             _draw_series(panel, rows, fit, style)
-        _draw_form(panel, here)
+        _draw_form(panel, here, n_hidden)
         mark_widths(panel, here["n_neurons"])
     _name_fits(axes[0, 0])
     _share_range(axes[0], least=_below_means(barriers, ["scaling", "way", "split", "n_neurons"]))
@@ -102,7 +104,7 @@ _FIT = ["exponent", "constant", "x_min", "x_max"]
 
 
 def _series(barriers: pd.DataFrame) -> list[tuple[str, str, Style]]:
-    """Return scaling, way and look of what is drawn; of the control the 7 segments alone."""
+    """Return scaling, way and look of what is drawn; of the control one path alone."""
     shown = [("mean-field", way, style) for way, style in WAYS.items() if (barriers["way"] == way).any()]
     return [*shown, ("control", "dropout", CONTROL)] if (barriers["scaling"] == "control").any() else shown
 
@@ -140,15 +142,15 @@ def _name_fits(panel: Axes) -> None:
     panel.plot([], [], color="0.4", label="fitted power laws", **FITTED)
 
 
-def _draw_form(panel: Axes, barriers: pd.DataFrame) -> None:
-    """Draw sqrt(log N)/sqrt(N) from above the first point of the 7 segments."""
+def _draw_form(panel: Axes, barriers: pd.DataFrame, n_hidden: int) -> None:
+    """Draw the theorem's first term from above the first point of the path that keeps the same half."""
     rows = barriers[(barriers["scaling"] == "mean-field") & (barriers["way"] == "dropout")]
     first = mean_over_seeds(rows, "n_neurons", "barrier").head(1)
     if first.empty:
         return
     n_neurons = np.geomspace(rows["n_neurons"].min(), rows["n_neurons"].max(), 50)
-    height = np.sqrt(np.log(n_neurons) / n_neurons)
-    label = r"slope of $\sqrt{\log N}/\sqrt{N}$"
+    height = np.sqrt((np.log(n_neurons) if n_hidden == 1 else 1) / n_neurons)
+    label = r"slope of $\sqrt{\log N}/\sqrt{N}$" if n_hidden == 1 else r"slope of $1/\sqrt{N}$"
     panel.plot(n_neurons, 1.6 * first["mean"].item() * height / height[0], label=label, linestyle="--", **THEORY)
 
 
@@ -156,13 +158,14 @@ def _draw_form(panel: Axes, barriers: pd.DataFrame) -> None:
 def loss_along_ways(profile: pd.DataFrame) -> Figure:
     """Draw the loss, and below it the classification error, along the ways between the ends of one pair.
 
-    Left the dropout path of 7 segments at every width, the idle segments shaded, on which the function is constant;
-    on the others, readout segments, the loss is convex. Right all other ways at the largest width, dashed those
-    without a certificate. The error is not convex, and shown on scales of their own.
+    Left the dropout path that keeps the same half of both ends, at every width; the function is constant on its idle
+    segments, which are shaded, and the loss convex on the others, readout segments. Right all other ways at the largest
+    width, dashed those without a certificate. The error is not convex, and shown on scales of their own.
 
     Parameters
     ----------
-    profile : columns n_neurons, way, segment, kind, t, risk and perhaps classification_error; one pair a width
+    profile : columns n_neurons, way, segment, kind, t, risk and perhaps classification_error; one pair a width.
+        A way is certified if its kinds are "readout" and "idle" alone
 
     Raises
     ------
@@ -175,7 +178,7 @@ def loss_along_ways(profile: pd.DataFrame) -> Figure:
     if "classification_error" in profile and profile["classification_error"].notna().any():
         measures["classification_error"] = "classification error"
     widest = profile[profile["n_neurons"] == profile["n_neurons"].max()]
-    titles = ["dropout path, 7 segments", f"the other ways, $N={widest['n_neurons'].iloc[0]}$"]
+    titles = [WAY_NAMES["dropout"], f"the other ways, $N={widest['n_neurons'].iloc[0]}$"]
     figure, axes = panels(titles, "position along the way, $t$", list(measures.values()))
     for (left, right), measure in zip(axes, measures, strict=True):
         for panel in (left, right):
@@ -187,26 +190,19 @@ def loss_along_ways(profile: pd.DataFrame) -> Figure:
 
 
 def _draw_path_at_widths(panel: Axes, path: pd.DataFrame, measure: str) -> None:
-    _shade_idle(panel, path)
-    for n_neurons, style in width_styles(path["n_neurons"]).items():
-        rows = path[path["n_neurons"] == n_neurons]
-        panel.plot(rows["t"], rows[measure], color=style["color"], label=style["label"])
-
-
-def _shade_idle(panel: Axes, path: pd.DataFrame) -> None:
-    one = path[path["n_neurons"] == path["n_neurons"].min()]
-    idle = one[one["kind"] == "idle"].groupby("segment")["t"]
-    for begin, end in zip(idle.min(), idle.max(), strict=True):
-        panel.axvspan(begin, end, label="idle (white: readout)", **IDLE)
+    shade_idle(panel, path[path["n_neurons"] == path["n_neurons"].min()])
+    looks = width_styles(path["n_neurons"])
+    curves = {look["label"]: path[path["n_neurons"] == n_neurons] for n_neurons, look in looks.items()}
+    draw_curves(panel, curves, {look["label"]: {"color": look["color"]} for look in looks.values()}, measure)
 
 
 def _draw_ways(panel: Axes, rows: pd.DataFrame, measure: str) -> None:
-    for way, style in WAYS.items():
-        here = rows[rows["way"] == way]
-        if way in ("dropout", "untrained") or here.empty:
-            continue
-        line = "-" if style["marker"] in "sDh" else "--"
-        panel.plot(here["t"], here[measure], color=style["color"], linestyle=line, label=style["label"])
+    """Draw all ways but that on the left, and untrained ends; dashed those that are not certified."""
+    shown = [way for way in WAYS if way not in ("dropout", "untrained") and (rows["way"] == way).any()]
+    curves = {WAY_NAMES[way]: rows[rows["way"] == way] for way in shown}
+    dashes = {name: "-" if curve["kind"].isin(SEGMENT_KINDS).all() else "--" for name, curve in curves.items()}
+    styles = {WAY_NAMES[way]: {"color": WAYS[way]["color"], "linestyle": dashes[WAY_NAMES[way]]} for way in shown}
+    draw_curves(panel, curves, styles, measure)
 
 
 @theme()

@@ -1,4 +1,4 @@
-"""Figure of the loss along one path, its segments marked by kind, beside curves without a certificate."""
+"""The loss along paths, their segments marked by kind, beside curves without a certificate."""
 
 from __future__ import annotations
 
@@ -15,9 +15,12 @@ from scipy.special import ndtri
 from meanfield.plots.dropout import check_columns
 from meanfield.plots.style import INTERVAL_LEVEL, MEAN_FIELD, PANEL_HEIGHT, PANEL_WIDTH, ThemedFigure, add_legend, theme
 
-__all__ = ["draw_loss_along_path", "loss_along_path"]
+__all__ = ["SEGMENT_KINDS", "draw_curves", "loss_along_path", "shade_idle"]
 
 Style = dict[str, Any]
+
+# Of paths; only they have a certified maximum.
+SEGMENT_KINDS = ("readout", "idle")
 
 # Colours of Okabe and Ito; the dashes tell lines apart in grey.
 BASELINES: Sequence[Style] = (
@@ -52,31 +55,40 @@ def loss_along_path(path: pd.DataFrame, baselines: Mapping[str, pd.DataFrame] | 
     TypeError : a column that must hold numbers does not
     """
     figure = ThemedFigure(figsize=(PANEL_WIDTH, PANEL_HEIGHT), layout="constrained")
-    draw_loss_along_path(figure.subplots(), path, baselines)
+    axes, curves = figure.subplots(), dict(baselines or {})
+    _check_path(path)
+    for name, curve in curves.items():
+        check_columns(name, curve, ["t", "risk"], ["t", "risk"])
+    shade_idle(axes, path)
+    draw_curves(axes, curves, dict(zip(curves, cycle(BASELINES), strict=False)))
+    _draw_path(axes, path)
+    _set_axes(axes, [path["risk"], *(curve["risk"] for curve in curves.values())])
     add_legend(figure)
     return figure
 
 
-def draw_loss_along_path(axes: Axes, path: pd.DataFrame, baselines: Mapping[str, pd.DataFrame] | None = None) -> None:
-    """Draw the loss along a path into ``axes``, with names for a legend; see `loss_along_path`."""
-    numbers = ["segment", "t", "risk", "standard_error"]
-    check_columns("path", path, [*numbers, "kind"], numbers)
-    if unknown := set(path["kind"]) - {"readout", "idle"}:
-        raise ValueError(f"kinds of segments are 'readout' and 'idle', got {sorted(map(str, unknown))}")
-    _shade_idle(axes, path)
-    for (name, curve), style in zip((baselines or {}).items(), cycle(BASELINES), strict=False):
-        check_columns(name, curve, ["t", "risk"], ["t", "risk"])
-        ordered = curve.sort_values("t")
-        axes.plot(ordered["t"], ordered["risk"], label=name, **style)
-    _draw_path(axes, path)
-    _set_axes(axes, [path["risk"], *(curve["risk"] for curve in (baselines or {}).values())])
-
-
-def _shade_idle(axes: Axes, path: pd.DataFrame) -> None:
-    label = "function unchanged"
+def shade_idle(axes: Axes, path: pd.DataFrame) -> None:
+    """Shade the idle segments of a path with columns segment, kind and t, named once for a legend."""
+    label = "idle: function unchanged"
     for _, rows in path[path["kind"] == "idle"].groupby("segment"):
         axes.axvspan(rows["t"].min(), rows["t"].max(), label=label, **IDLE)
         label = "_repeated"
+
+
+def draw_curves(
+    axes: Axes, curves: Mapping[str, pd.DataFrame], styles: Mapping[str, Style], measure: str = "risk"
+) -> None:
+    """Draw a column of curves and paths, by the name in a legend, against t: lines that mark nothing."""
+    for name, curve in curves.items():
+        ordered = curve.sort_values("t", kind="stable")
+        axes.plot(ordered["t"], ordered[measure], label=name, **styles[name])
+
+
+def _check_path(path: pd.DataFrame) -> None:
+    numbers = ["segment", "t", "risk", "standard_error"]
+    check_columns("path", path, [*numbers, "kind"], numbers)
+    if unknown := set(path["kind"]) - set(SEGMENT_KINDS):
+        raise ValueError(f"kinds of segments are 'readout' and 'idle', got {sorted(map(str, unknown))}")
 
 
 def _draw_path(axes: Axes, path: pd.DataFrame) -> None:

@@ -7,23 +7,22 @@ found: a lower bound.
 from __future__ import annotations
 
 import json
+import time
 import warnings
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from meanfield.checks import DivergenceError, MeanfieldWarning, check_choice, check_integer, check_positive
-from meanfield.landscape.alignment import align
 from meanfield.landscape.bezier import train_bezier
 from meanfield.landscape.counts import by_layer, checked_entries
 from meanfield.landscape.curve_risk import curve_risk
-from meanfield.landscape.curves import Curve, StraightLine
+from meanfield.landscape.curves import StraightLine
 from meanfield.landscape.kept_sets import choose_kept
 from meanfield.landscape.path_risk import path_risk
 from meanfield.landscape.paths import connect
@@ -35,11 +34,13 @@ from meanfield.model.losses import check_loss, check_targets
 from meanfield.model.network import Network
 from meanfield.plots.path import loss_along_path
 from meanfield.plots.style import save_figure
+from meanfield.studies.built_curves import BuiltCurve, aligned_line
 from meanfield.studies.provenance import provenance
 
 __all__ = [
     "KEPT",
     "SECOND_KEEPS",
+    "Baseline",
     "Connection",
     "Request",
     "baselines",
@@ -106,12 +107,24 @@ class Request:
 
 @dataclass(frozen=True)
 class Connection:
-    """Two networks, a path between them, the samples, and the loss along the path, as `path_risk` returns it."""
+    """Two networks, a path between them, the samples, and the loss along the path, as `path_risk` returns it.
+
+    ``seconds`` : time that choosing kept neurons, building the path and measuring it took.
+    """
 
     ends: tuple[Network, Network]
     path: WeightPath
     law: Empirical
     losses: pd.DataFrame
+    seconds: float
+
+
+class Baseline(NamedTuple):
+    """A curve with the work that building it took, the loss along it, as `curve_risk` returns it, and the time."""
+
+    built: BuiltCurve
+    losses: pd.DataFrame
+    seconds: float
 
 
 def join(request: Request, *, progress: bool = False) -> Connection:
@@ -127,25 +140,28 @@ def join(request: Request, *, progress: bool = False) -> Connection:
     for file, network in zip((request.first, request.second), ends, strict=True):
         _check_data(request, file, network, law)
     check_targets(request.loss, law.y)
+    started = time.perf_counter()
     path = connect(*ends, **_kept_sets(request, ends, law))
-    return Connection(ends, path, law, path_risk(path, law, loss=request.loss, progress=progress))
+    losses = path_risk(path, law, loss=request.loss, progress=progress)
+    return Connection(ends, path, law, losses, time.perf_counter() - started)
 
 
-def baselines(
-    connection: Connection, request: Request, *, progress: bool = False
-) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Yield curves between the ends of the path, by name, with the loss along them as `curve_risk` returns it.
+def baselines(connection: Connection, request: Request, *, progress: bool = False) -> Iterator[tuple[str, Baseline]]:
+    """Yield curves between the ends of the path by name.
 
     Ends of different widths are those of the path, the narrower one embedded in the wider.
     """
     first, second = connection.path.vertices[0], connection.path.vertices[-1]
-    curves: dict[str, Callable[[], Curve]] = {
-        "straight line": partial(StraightLine, first, second),
-        "aligned line": partial(_aligned, first, second, request),
-        "Bezier curve": partial(_bezier, first, second, connection.law, request, progress),
+    curves: dict[str, Callable[[], BuiltCurve]] = {
+        "straight line": lambda: BuiltCurve(StraightLine(first, second)),
+        "aligned line": lambda: aligned_line(first, second, request.generator(1)),
+        "Bezier curve": lambda: _bezier(first, second, connection.law, request, progress),
     }
     for name, build in curves.items():
-        yield name, curve_risk(build(), connection.law, loss=request.loss, progress=progress)
+        started = time.perf_counter()
+        built = build()
+        losses = curve_risk(built.curve, connection.law, loss=request.loss, progress=progress)
+        yield name, Baseline(built, losses, time.perf_counter() - started)
 
 
 def words(connection: Connection) -> list[str]:
@@ -165,20 +181,33 @@ def words(connection: Connection) -> list[str]:
     return lines + _words_on_errors(connection.losses)
 
 
-def comparison(losses: pd.DataFrame, curves: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+def comparison(connection: Connection, curves: Mapping[str, Baseline]) -> pd.DataFrame:
     """Return one row a way between the ends: the path, whose maximum is certified, and curves, where it is a bound.
 
     Columns are way, maximum, barrier (above the larger end), above_chord (above the straight line between the losses
-    of the ends) and values, which says whether these three are "certified" or each a "lower bound".
+    of the ends) and values, which says whether these three are "certified" or each a "lower bound"; then the cost:
+    passes (networks evaluated along the way), gradients (of samples, in training), assignments (problems solved) and
+    seconds in all, searches for kept neurons in them.
     """
-    at_vertices = np.array(losses.attrs["vertex_risks"])
-    # Less an affine function a convex one is convex: this maximum, too, is at a vertex.
-    above = at_vertices - np.linspace(at_vertices[0], at_vertices[-1], len(at_vertices))
-    rows = [("path", losses.attrs["vertex_maximum"], losses.attrs["barrier"], above.max(), "certified")]
+    path = Baseline(BuiltCurve(connection.path), connection.losses, connection.seconds)
+    rows = [{"way": "path", **_found(path, "vertex_maximum"), "values": "certified", **_cost(path)}]
     for name, curve in curves.items():
-        found = (curve.attrs[key] for key in ("maximum", "barrier", "barrier_above_chord"))
-        rows.append((name, *found, "lower bound"))
-    return pd.DataFrame(rows, columns=["way", "maximum", "barrier", "above_chord", "values"])
+        rows.append({"way": name, **_found(curve, "maximum"), "values": "lower bound", **_cost(curve)})
+    return pd.DataFrame(rows)
+
+
+def _found(way: Baseline, maximum: str) -> dict[str, float]:
+    names = {"maximum": maximum, "barrier": "barrier", "above_chord": "barrier_above_chord"}
+    return {column: way.losses.attrs[name] for column, name in names.items()}
+
+
+def _cost(way: Baseline) -> dict[str, float]:
+    return {
+        "passes": way.losses.attrs["n_evaluations"],
+        "gradients": way.built.n_gradients,
+        "assignments": way.built.n_assignments,
+        "seconds": round(way.seconds, 3),
+    }
 
 
 def save(connection: Connection, request: Request, folder: Path) -> None:
@@ -190,11 +219,12 @@ def save(connection: Connection, request: Request, folder: Path) -> None:
     save_figure(loss_along_path(connection.losses), folder, FIGURE)
 
 
-def save_baselines(connection: Connection, curves: Mapping[str, pd.DataFrame], folder: Path) -> None:
+def save_baselines(connection: Connection, curves: Mapping[str, Baseline], folder: Path) -> None:
     """Write baselines.csv and comparison.csv, and the figure again with the curves in it."""
-    pd.concat(curves, names=["way", None]).reset_index(level="way").to_csv(folder / "baselines.csv", index=False)
-    comparison(connection.losses, curves).to_csv(folder / "comparison.csv", index=False)
-    save_figure(loss_along_path(connection.losses, curves), folder, FIGURE)
+    losses = {name: curve.losses for name, curve in curves.items()}
+    pd.concat(losses, names=["way", None]).reset_index(level="way").to_csv(folder / "baselines.csv", index=False)
+    comparison(connection, curves).to_csv(folder / "comparison.csv", index=False)
+    save_figure(loss_along_path(connection.losses, losses), folder, FIGURE)
 
 
 def _check_data(request: Request, file: str, network: Network, law: Empirical) -> None:
@@ -230,11 +260,7 @@ def _chosen(request: Request, network: Network, law: Empirical, rng: np.random.G
     return [np.arange(m) for m in by_layer(network, checked)]
 
 
-def _aligned(first: Network, second: Network, request: Request) -> StraightLine:
-    return StraightLine(first, align(first, second, rng=request.generator(1)).network)
-
-
-def _bezier(first: Network, second: Network, law: Empirical, request: Request, progress: bool) -> Curve:
+def _bezier(first: Network, second: Network, law: Empirical, request: Request, progress: bool) -> BuiltCurve:
     options: dict[str, Any] = {
         "step_size": request.bezier_step_size,
         "n_steps": request.bezier_steps,
@@ -244,10 +270,11 @@ def _bezier(first: Network, second: Network, law: Empirical, request: Request, p
         "rng": request.generator(2),
     }
     try:
-        return train_bezier(first, second, law, **options).curve
+        training = train_bezier(first, second, law, **options)
     except DivergenceError as divergence:
         warnings.warn(f"{divergence}; the curve before that is taken", MeanfieldWarning, stacklevel=2)
-        return divergence.trajectory.curve
+        training = divergence.trajectory
+    return BuiltCurve(training.curve, training.n_gradients)
 
 
 def _words_on_errors(losses: pd.DataFrame) -> list[str]:

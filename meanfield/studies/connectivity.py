@@ -5,6 +5,9 @@ piecewise linear path along which the loss exceeds that of the worse end by at m
 
     K e^{K T^3} ( (sqrt(log N) + z)/sqrt N + sqrt(alpha) (sqrt(D + log N) + z) ).
 
+With several hidden layers of N neurons each, in the form of Theorem 2, sqrt(d) takes the place of sqrt(log N) in the
+first term, and d, the inputs of a neuron of the first layer, that of D in the second.
+
 Pairs of networks that differ in their seeds alone are trained at every width, and joined by explicit paths and by
 other curves. The control is the 1/sqrt(N) scaling, where half of the neurons do not say what all of them say.
 """
@@ -19,6 +22,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from meanfield.checks import check_integer
 from meanfield.landscape.dropout import neuron_variance
 from meanfield.model.laws import Empirical, Law
 from meanfield.model.losses import hold_classes
@@ -27,18 +31,22 @@ from meanfield.model.risk import classification_error, risk
 from meanfield.studies import dropout
 from meanfield.studies.connectivity_ways import UNTRAINED, WAYS, Pair, ladder, over_plane, walk
 from meanfield.studies.data import held_out, law_of
-from meanfield.studies.dropout import DropoutRun, initial_network, setting_of, status_of, step_size_of, trained
+from meanfield.studies.dropout import DropoutRun, setting_of, status_of, step_size_of, trained
 from meanfield.studies.evaluation import fixed_rows
 
-__all__ = ["ConnectivityRun", "cost", "grid", "memory", "one_run", "ways_of"]
+__all__ = ["ConnectivityRun", "cost", "grid", "initial_network", "memory", "one_run", "ways_of"]
 
 DEFAULT_DATA = "digits"
 DEFAULT_WIDTHS = (32, 64, 128, 256, 512, 1024)
+DEEP_WIDTHS = (32, 64, 128, 256, 512)  # of several hidden layers
 DEFAULT_PAIRS = 4
 N_SAMPLES = 1400
 
 # Data sets are learnt for longer than where c_N settles first: their networks should be worth connecting.
 DATA_SET_HORIZON = 400.0
+
+# From zero mean deep networks learn the less the wider they are: `meanfield.model.initialisation`.
+INTERNAL_MEAN = 1.0
 
 PLANE_POINTS = 23
 LARGEST_ON_PLANE = 128  # neurons; the grid takes PLANE_POINTS^2 passes over the rows
@@ -50,9 +58,11 @@ CONTROL_WAYS = ("dropout", "complement")
 class ConnectivityRun(DropoutRun):
     """Two networks, each trained as one of the dropout study is, to be connected; ``seed`` is the pair's.
 
+    ``n_hidden`` : hidden layers, of ``n_neurons`` each.
     ``plane_points`` : points a side of the grid on the plane through the ends and the bend; 0 for none.
     """
 
+    n_hidden: int
     plane_points: int
 
 
@@ -60,7 +70,8 @@ def grid(
     *,
     data: str = DEFAULT_DATA,
     target: str | None = None,
-    widths: Sequence[int] = DEFAULT_WIDTHS,
+    widths: Sequence[int] | None = None,
+    n_hidden: int = 1,
     n_pairs: int = DEFAULT_PAIRS,
     activation: str | None = None,
     step_size: float | None = None,
@@ -74,7 +85,8 @@ def grid(
     Parameters
     ----------
     data : "gaussians", a name of `meanfield.model.datasets.DATASETS`, or the path of an .npz or .csv file
-    widths : numbers of neurons N, at least 4
+    widths : numbers of neurons N of each hidden layer, at least 4; by default 32 to 1024, to 512 in several layers
+    n_hidden : hidden layers H
     n_pairs : pairs of networks of each width
     target, activation, step_size, horizon, dtype, root_seed : see `meanfield.studies.dropout.grid`; the default
         horizon of data sets is 400
@@ -84,12 +96,13 @@ def grid(
     ------
     ValueError, TypeError, FileNotFoundError : before any work, naming the option
     """
+    _check_depth(n_hidden, data)
     if horizon is None and data != "gaussians":
         horizon = DATA_SET_HORIZON
     runs = dropout.grid(
         data=[data],
         target=target,
-        widths=widths,
+        widths=(DEFAULT_WIDTHS if n_hidden == 1 else DEEP_WIDTHS) if widths is None else widths,
         n_seeds=n_pairs,
         activation=activation,
         step_size=step_size,
@@ -101,7 +114,18 @@ def grid(
     if (narrowest := min(run.n_neurons for run in runs)) < 4:
         raise ValueError(f"widths must be at least 4, two neurons in each half, got {narrowest}")
     shown = max((run.n_neurons for run in runs if run.n_neurons <= LARGEST_ON_PLANE), default=0)
-    return [ConnectivityRun(**vars(run), plane_points=PLANE_POINTS * _is_shown(run, shown)) for run in runs]
+    return [
+        ConnectivityRun(**vars(run), n_hidden=n_hidden, plane_points=PLANE_POINTS * _is_shown(run, shown))
+        for run in runs
+    ]
+
+
+def _check_depth(n_hidden: int, data: str) -> None:
+    if check_integer("hidden layers", n_hidden, least=1) > 1 and data == "gaussians":
+        raise ValueError(
+            f"hidden layers of gaussians must be 1, where only incoming weights are trained, got {n_hidden}: choose a "
+            "data set or a file with --data"
+        )
 
 
 def _is_shown(run: DropoutRun, n_neurons: int) -> bool:
@@ -114,22 +138,26 @@ def ways_of(run: ConnectivityRun) -> tuple[str, ...]:
 
 
 def cost(run: ConnectivityRun) -> float:
-    """Estimate the work of a run, in passes of a neuron over a row."""
+    """Estimate the work of a run, in passes of a neuron with its weights of the first and last layer over a row."""
     training = 6.0 * run.n_steps
     measuring = run.n_samples * (10 * len(ways_of(run)) + 200 * (run.scaling == "mean-field") + run.plane_points**2)
-    return run.n_neurons * (training + measuring)
+    law = law_of(run.data, run.target, run.digest)
+    internal = (run.n_hidden - 1) * run.n_neurons / (law.dim + law.n_outputs)
+    return run.n_neurons * (1 + internal) * (training + measuring)
 
 
 def memory(run: ConnectivityRun) -> float:
     """Estimate the bytes of arrays that a run takes at its peak: two networks and the assignment of their neurons."""
-    return 2 * dropout.memory(run) + 8.0 * run.n_neurons**2
+    internal = 4 * np.dtype(run.dtype).itemsize * (run.n_hidden - 1) * run.n_neurons**2
+    return 2 * (dropout.memory(run) + internal) + 8.0 * run.n_neurons**2
 
 
 def one_run(run: ConnectivityRun, rng: np.random.Generator) -> dict[str, pd.DataFrame]:
     """Train two networks and join them: frames ``summary`` (one row), ``barriers``, ``cost`` and ``profile``.
 
-    Mean-field pairs have a ``ladder`` too, and those with plane points ``plane`` and ``projection`` if a bend was
-    trained; a pair of which one diverged has its summary alone. Every width has the same streams for each purpose.
+    Mean-field pairs with one hidden layer have a ``ladder`` too, and those with plane points ``plane`` and
+    ``projection`` if a bend was trained; a pair of which one diverged has its summary alone. Every width has the same
+    streams for each purpose.
     """
     *of_ends, for_rows, for_search, for_bend = rng.spawn(5)
     law = law_of(run.data, run.target, run.digest)
@@ -179,9 +207,30 @@ def _trained(run: ConnectivityRun, law: Law, rows: Empirical, rng: np.random.Gen
     return _End(start, trajectory.final, status_of(run.step_size, trajectory, after, before))
 
 
+def initial_network(run: ConnectivityRun, law: Law, rng: np.random.Generator) -> Network:
+    """Draw the start: that of the dropout study, with internal layers between.
+
+    Their weights are N(1, 1), in the control N(0, 2/N) (`meanfield.model.initialisation`).
+    """
+    if run.n_hidden == 1:
+        return dropout.initial_network(run, law, rng)
+    internal, controlled = run.n_hidden - 1, run.scaling == "control"
+    internal_mean, internal_std = (0.0, (2 / run.n_neurons) ** 0.5) if controlled else (INTERNAL_MEAN, 1.0)
+    return Network.init(
+        (law.dim, *[run.n_neurons] * run.n_hidden, law.n_outputs),
+        activation=run.activation,
+        scaling="standard" if controlled else "mean-field",
+        mean=(0.0, *[internal_mean] * internal, 0.0),
+        std=(setting_of(run.data).inner_std, *[internal_std] * internal, run.n_neurons**-0.5 if controlled else 1.0),
+        dtype=run.dtype,
+        rng=rng,
+    )
+
+
 def _parameters_of_a_neuron(run: ConnectivityRun, law: Law) -> int:
-    """Return D, the number of parameters of a neuron that are trained."""
-    return law.dim + (law.n_outputs if setting_of(run.data).train_outer else 0)
+    """Return the D of the theorem's form: trained parameters of a neuron; with several hidden layers its inputs d."""
+    outgoing = law.n_outputs if setting_of(run.data).train_outer and run.n_hidden == 1 else 0
+    return law.dim + outgoing
 
 
 def _quality(pair: Pair, splits: dict[str, Empirical]) -> dict[str, float]:
@@ -204,7 +253,7 @@ def _connected(run: ConnectivityRun, pair: Pair, splits: dict[str, Empirical]) -
         "cost": pd.DataFrame([one.cost() for one in walks]),
         "profile": pd.concat([one.profile() for one in walks], ignore_index=True),
     }
-    if run.scaling == "mean-field":
+    if run.scaling == "mean-field" and run.n_hidden == 1:
         frames["ladder"] = ladder(pair)
     if run.plane_points:
         frames |= over_plane(walks, splits["train"], run.plane_points)

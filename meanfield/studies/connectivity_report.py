@@ -14,6 +14,7 @@ from meanfield.plots.planes import loss_on_plane
 from meanfield.plots.style import mean_over_seeds
 from meanfield.studies.connectivity import ConnectivityRun, cost, memory, one_run
 from meanfield.studies.connectivity_tables import (
+    FIT_FACTOR,
     costs,
     exponent_of,
     exponents_in_width,
@@ -38,6 +39,11 @@ LEGEND = (
     "curves it is the highest value found, a lower bound."
 )
 WITHOUT_BEND = "training the bend diverged at every step size: what is called its Bezier curve is the straight line"
+# With one hidden layer (Theorem 1) and with more (Theorem 2).
+FORMS = {
+    1: "K (sqrt(log N)/sqrt(N) + sqrt(alpha (D + log N)))",
+    2: "K (sqrt(d)/sqrt(N) + sqrt(alpha (d + log N)))",
+}
 ABOUT_THE_BOUND = (
     "A bound from above with unknown K is not refuted by a barrier that falls faster, or that lies below other ways. "
     "Nor does one that falls more slowly over this range refute it: its second term does not fall with N."
@@ -61,19 +67,22 @@ def report(store: Store, runs: Sequence[ConnectivityRun]) -> Report:
     if not mean_field:
         return Report({}, {}, pd.DataFrame(), ["no pair in mean-field scaling is finished yet", *named])
     frames = {name: store.frames(name, finished) for name in ("summary", "barriers", "cost")}
-    frames |= {name: store.frames(name, mean_field) for name in ("profile", "ladder")}
+    frames["profile"] = store.frames("profile", mean_field)
     tables = {
         "means": means(frames["barriers"]),
         "exponents": exponents_in_width(frames["barriers"]),
-        "slopes": ladder_slopes(frames["ladder"]),
         "costs": costs(frames["cost"]),
     }
+    if mean_field[0].n_hidden == 1:
+        frames["ladder"] = store.frames("ladder", mean_field)
+        tables["slopes"] = ladder_slopes(frames["ladder"])
     straight = [run for run in mean_field if not _has_bend(store, run)]
     named += [f"{_title(run)}: {WITHOUT_BEND}" for run in straight]
     on_plane = [run for run in mean_field if run.plane_points and run not in straight]
     planes = {name: store.frames(name, on_plane[:1]) for name in ("plane", "projection") if on_plane}
     words = [*_verdict(mean_field[0], frames, tables), LEGEND, *named]
-    return Report({**frames, **planes, **tables}, _figures(frames, tables, planes), _short(frames), words)
+    figures = _figures(mean_field[0].n_hidden, frames, tables, planes)
+    return Report({**frames, **planes, **tables}, figures, _short(frames), words)
 
 
 STUDY = Study("connectivity", one_run, cost, memory, report)
@@ -90,17 +99,18 @@ def _title(run: ConnectivityRun) -> str:
 
 
 def _figures(
-    frames: dict[str, pd.DataFrame], tables: dict[str, pd.DataFrame], planes: dict[str, pd.DataFrame]
+    n_hidden: int, frames: dict[str, pd.DataFrame], tables: dict[str, pd.DataFrame], planes: dict[str, pd.DataFrame]
 ) -> dict[str, Figure]:
     profile = frames["profile"]
     exponents = tables["exponents"]
     drawn = {
         "barrier-against-width": plots.barrier_against_width(
-            frames["barriers"], exponents[exponents["measure"] == "barrier"]
+            frames["barriers"], exponents[exponents["measure"] == "barrier"], n_hidden=n_hidden
         ),
         "loss-along-ways": plots.loss_along_ways(profile[profile["seed"] == profile["seed"].min()]),
-        "better-halves": plots.better_halves(frames["ladder"], tables["slopes"]),
     }
+    if "ladder" in frames:
+        drawn["better-halves"] = plots.better_halves(frames["ladder"], tables["slopes"])
     if planes:
         drawn["loss-on-plane"] = loss_on_plane(planes["plane"], planes["projection"])
     return drawn
@@ -108,7 +118,7 @@ def _figures(
 
 # Headings of the printed table.
 SHORT = {
-    "dropout": "7 segments",
+    "dropout": "same half",
     "greedy": "greedy",
     "line": "line",
     "aligned": "aligned",
@@ -136,21 +146,22 @@ def _column(rows: pd.DataFrame, name: str) -> pd.Series:
 def _verdict(run: ConnectivityRun, frames: dict[str, pd.DataFrame], tables: dict[str, pd.DataFrame]) -> Iterator[str]:
     exponents = tables["exponents"]
     yield (
-        f"{run.data}: {run.activation}, step size {run.step_size:g}, time {run.horizon:g} ({run.n_steps} samples an "
-        "end); pairs differ in their seeds alone"
+        f"{run.data}: {run.n_hidden} hidden layer{'s' * (run.n_hidden > 1)}, {run.activation}, step size "
+        f"{run.step_size:g}, time {run.horizon:g} ({run.n_steps} samples an end); pairs differ in their seeds alone"
     )
     yield f"does the barrier fall with N? exponents on training rows; flat: inside +-{MARGIN:g}"
     for way in WAYS:
         yield f"  {plots.WAY_NAMES[way]} ({_certainty(way)}): {_on_exponent(_row(exponents, way))}"
-    yield "the dropout path of 7 segments"
-    yield from _on_path(frames, exponents)
+    yield f"the dropout path that keeps the same half of both ends, {4 * run.n_hidden + 3} segments"
+    yield from _on_path(run, frames, exponents)
     yield f"  control, 1/sqrt(N) scaling: {_on_control(_row(exponents, 'dropout', scaling='control'))}"
     yield f"  {_on_cause(exponents)}"
-    yield "beside the form of the theorem, K (sqrt(log N)/sqrt(N) + sqrt(alpha (D + log N))) at z = 0"
+    yield f"beside the form of the theorem, {FORMS[min(run.n_hidden, 2)]} at z = 0"
     yield from _on_form(run, frames, _row(exponents, "dropout"))
-    yield f"a better half is a lower barrier: N at m = N/2, m at N = {frames['ladder']['n_neurons'].max()}"
-    yield from _on_ladder(tables["slopes"])
-    yield "cost at the largest width: passes over the training rows, gradients of samples, seconds"
+    if "ladder" in frames:
+        yield f"a better half is a lower barrier: N at m = N/2, m at N = {frames['ladder']['n_neurons'].max()}"
+        yield from _on_ladder(tables["slopes"])
+    yield "cost at the largest width: passes over the training rows, gradients of samples, assignment problems, seconds"
     yield from _on_costs(tables["costs"])
 
 
@@ -184,7 +195,8 @@ def _trend(row: pd.Series, symbol: str = "N") -> str:
     if not np.isfinite(row["exponent"]):
         return f"not judged: {row['not_judged']}"
     interval = f"{100 * row['level']:g}% interval {row['low']:z.2f}..{row['high']:z.2f}"
-    span = f"{symbol} in {row['x_min']:.0f}..{row['x_max']:.0f}"
+    narrow = ", less than a factor 16" if row["x_max"] < FIT_FACTOR * row["x_min"] else ""
+    span = f"{symbol} in {row['x_min']:.0f}..{row['x_max']:.0f}{narrow}"
     last = f", {row['last_exponent']:z.2f} between the last two" if np.isfinite(row["last_exponent"]) else ""
     return f"{_direction(row)}, exponent {row['exponent']:z.2f} ({interval}, {span}{last})"
 
@@ -197,11 +209,12 @@ def _direction(row: pd.Series) -> str:
     return "is flat" if row["low"] > -MARGIN and row["high"] < MARGIN else "is not shown to fall"
 
 
-def _on_path(frames: dict[str, pd.DataFrame], exponents: pd.DataFrame) -> Iterator[str]:
+def _on_path(run: ConnectivityRun, frames: dict[str, pd.DataFrame], exponents: pd.DataFrame) -> Iterator[str]:
     """Explain the exponent by that of c_N, and hold others beside it."""
     ends = frames["summary"][frames["summary"]["scaling"] == "mean-field"]
     expected = exponent_of(ends.assign(change=ends["c_n"] / (ends["n_neurons"] - 1)), "change")
-    yield f"  c_N/(N - 1), the mean loss change of a random half, {_trend(expected)}: -1 once c_N has settled"
+    layer = "" if run.n_hidden == 1 else " of the last hidden layer"
+    yield f"  c_N/(N - 1), the mean loss change of a random half{layer}, {_trend(expected)}: -1 once c_N has settled"
     yield f"  above the line between both losses: {_on_exponent(_row(exponents, 'dropout', measure='above_chord'))}"
     yield f"  on test rows: {_on_exponent(_row(exponents, 'dropout', split='test'))}"
     yield f"  classification error: {_on_errors(frames['barriers'])}"
@@ -237,13 +250,16 @@ def _on_form(run: ConnectivityRun, frames: dict[str, pd.DataFrame], row: pd.Seri
     """Hold the barrier's exponent beside that of the theorem's first term, and its size beside both terms."""
     summary, barriers = frames["summary"], frames["barriers"]
     if row is not None and np.isfinite(row["exponent"]):
-        expected = form_exponent([n for n in summary["n_neurons"].unique() if row["x_min"] <= n <= row["x_max"]])
-        yield f"  the barrier of 7 segments {_beside(row, expected)} the first term, of exponent {expected:.2f} here"
+        widths = [n for n in summary["n_neurons"].unique() if row["x_min"] <= n <= row["x_max"]]
+        expected = form_exponent(widths, run.n_hidden)
+        yield f"  the barrier {_beside(row, expected)} the first term, of exponent {expected:.2f} here"
     n_neurons = int(summary["n_neurons"].max())
-    first, second = form_terms(n_neurons, run.step_size, int(summary["n_parameters"].iloc[0]))
+    n_parameters = int(summary["n_parameters"].iloc[0])
+    first, second = form_terms(n_neurons, run.step_size, n_parameters, run.n_hidden)
     rows = barriers.query("scaling == 'mean-field' and way == 'dropout' and split == 'train'")
     barrier = rows.loc[rows["n_neurons"] == n_neurons, "barrier"].mean()
-    yield f"  at N = {n_neurons} and K = 1 the terms are {first:.3g} and {second:.3g}, the barrier {barrier:.3g}"
+    at = f"N = {n_neurons}, {'D' if run.n_hidden == 1 else 'd'} = {n_parameters} and K = 1"
+    yield f"  at {at} the terms are {first:.3g} and {second:.3g}, the barrier {barrier:.3g}"
     yield f"  {ABOUT_THE_BOUND}"
 
 
@@ -261,4 +277,5 @@ def _on_ladder(slopes: pd.DataFrame) -> Iterator[str]:
 
 def _on_costs(table: pd.DataFrame) -> Iterator[str]:
     for row in table.itertuples():
-        yield f"  {plots.WAY_NAMES[str(row.way)]}: {row.n_passes:.0f}, {row.n_gradients:.0f}, {row.seconds:.2g}"
+        work = f"{row.n_passes:.0f}, {row.n_gradients:.0f}, {row.n_assignments:.0f}, {row.seconds:.2g}"
+        yield f"  {plots.WAY_NAMES[str(row.way)]}: {work}"

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike, NDArray
 
 from meanfield.landscape.subsets import ladder_exponents
 from meanfield.plots.style import mean_over_seeds
@@ -28,7 +29,8 @@ __all__ = [
 # max_t L - max(L(0), L(1)), and max_t [L - (1 - t) L(0) - t L(1)].
 MEASURES = ("barrier", "above_chord")
 
-FIT_FACTOR = 16  # few kept neurons follow no power law
+# Few kept neurons follow no power law: exponents in m are of this range, where there is one.
+FIT_FACTOR = 16
 
 
 def means(barriers: pd.DataFrame) -> pd.DataFrame:
@@ -42,7 +44,8 @@ def exponents_in_width(barriers: pd.DataFrame) -> pd.DataFrame:
     """Fit barrier = C N^p for every scaling, way, split and measure, with pairs as units.
 
     A barrier of zero has no logarithm: the fit is over the widths at which no pair has one, which are the narrower
-    ones where barriers vanish as N grows.
+    ones where barriers vanish as N grows. It takes all of these, two or more, however near: where x_max is less than
+    16 x_min the exponent is that of this range, and no evidence of a power law.
 
     Returns
     -------
@@ -85,16 +88,31 @@ def _fitted(rows: pd.DataFrame, x: str, y: str) -> dict[str, Any]:
     return {**asdict(fit), "last_exponent": fit_exponent(last[x], last[y], last["seed"]).exponent}
 
 
-def form_exponent(widths: Sequence[int]) -> float:
-    """Return the least-squares exponent of sqrt(log N)/sqrt(N), the theorem's first term, over these widths."""
+def form_exponent(widths: Sequence[int], n_hidden: int = 1) -> float:
+    """Return the least-squares exponent in N of the theorem's first term, see `form_terms`, over these widths."""
     n_neurons = np.unique(widths).astype(float)
-    return float(np.polyfit(np.log(n_neurons), 0.5 * np.log(np.log(n_neurons) / n_neurons), 1)[0])
+    return float(np.polyfit(np.log(n_neurons), np.log(_first_term(n_neurons, 1, n_hidden)), 1)[0])
 
 
-def form_terms(n_neurons: int, step_size: float, n_parameters: int) -> tuple[float, float]:
-    """Return sqrt(log N)/sqrt(N) and sqrt(alpha (D + log N)), the terms of the theorem's form at z = 0 without K."""
-    log_width = np.log(n_neurons)
-    return float(np.sqrt(log_width / n_neurons)), float(np.sqrt(step_size * (n_parameters + log_width)))
+def form_terms(n_neurons: int, step_size: float, n_parameters: int, n_hidden: int = 1) -> tuple[float, float]:
+    """Return the terms of the theorem's form at z = 0 without K.
+
+        sqrt(log N)/sqrt(N)     and sqrt(alpha (D + log N))     with one hidden layer
+        sqrt(d)/sqrt(N)         and sqrt(alpha (d + log N))     with several
+
+    Source: forms of Shevchenko & Mondelli 2020, Theorems 1 and 2.
+
+    See Also
+    --------
+    meanfield.theory.forms : with z.
+    """
+    second = np.sqrt(step_size * (n_parameters + np.log(n_neurons)))
+    return float(_first_term(n_neurons, n_parameters, n_hidden)), float(second)
+
+
+def _first_term(n_neurons: ArrayLike, n_parameters: int, n_hidden: int) -> NDArray[np.float64]:
+    widths = np.asarray(n_neurons, dtype=np.float64)
+    return np.sqrt((np.log(widths) if n_hidden == 1 else n_parameters) / widths)
 
 
 def ladder_slopes(ladder: pd.DataFrame) -> pd.DataFrame:
@@ -103,8 +121,8 @@ def ladder_slopes(ladder: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame with one row a direction ("m" or "N"), measure and method: the exponents with their intervals. Those in
-    m are of the widest networks over m in [N/32, N/2], the factor (N - m)/(N - 1) removed: see
-    `meanfield.ladder_exponents`
+    m are of the widest networks over m in [N/32, N/2], a factor 16, with (N - m)/(N - 1) removed: see
+    `meanfield.ladder_exponents`. For N below 32 that is all m up to N/2, less than a factor 16
     """
     widest = ladder[ladder["n_neurons"] == ladder["n_neurons"].max()]
     widest = widest[widest["n_kept"] >= widest["n_neurons"] // (2 * FIT_FACTOR)]
@@ -129,6 +147,7 @@ def _slopes_in_kept(widest: pd.DataFrame, measure: str) -> list[dict[str, Any]]:
 
 
 def costs(cost: pd.DataFrame) -> pd.DataFrame:
-    """Return the mean work of each way at the widest networks: forward passes over the rows, gradients, seconds."""
+    """Return the mean work of each way at the widest networks: passes over the rows, gradients, assignments, time."""
     widest = cost[(cost["scaling"] == "mean-field") & (cost["n_neurons"] == cost["n_neurons"].max())]
-    return widest.groupby("way", sort=False)[["n_passes", "n_gradients", "seconds"]].mean().reset_index()
+    work = ["n_passes", "n_gradients", "n_assignments", "seconds"]
+    return widest.groupby("way", sort=False)[work].mean().reset_index()

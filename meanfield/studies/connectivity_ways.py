@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 
 from meanfield.checks import DivergenceError
-from meanfield.landscape.alignment import align
 from meanfield.landscape.bezier import train_bezier
 from meanfield.landscape.curve_risk import curve_risk
 from meanfield.landscape.curves import Curve, QuadraticBezier, StraightLine
@@ -26,11 +25,13 @@ from meanfield.landscape.subsets import subset_ladder
 from meanfield.landscape.weight_path import WeightPath
 from meanfield.model.laws import Empirical, Law
 from meanfield.model.network import Network
+from meanfield.studies.built_curves import BuiltCurve, aligned_line
 
 __all__ = ["CERTIFIED", "LADDER", "UNTRAINED", "WAYS", "Pair", "Walk", "ladder", "over_plane", "walk"]
 
 LADDER = ("random", "best-of", "greedy", "swaps")
 N_SUBSETS = 100  # random halves that "best-of" chooses from
+N_CANDIDATES = 8  # neurons that a step of "greedy" tries where each takes a pass
 N_GRID = 21  # points of a curve before the bounded search
 BEND_BATCH = 100
 BEND_STEPS = (10.0, 1.0, 0.1)  # step sizes of the bend, in units of that of the ends, which took a sample a step
@@ -54,13 +55,17 @@ class Pair(NamedTuple):
 
 
 class Walk(NamedTuple):
-    """A way with the loss along it on each split, and what it cost."""
+    """A way with the loss along it on each split, and the time that building and measuring it took."""
 
     way: str
-    curve: Curve
+    built: BuiltCurve
     tables: Mapping[str, pd.DataFrame]
-    n_gradients: int
     seconds: float
+
+    @property
+    def curve(self) -> Curve:
+        """Of networks."""
+        return self.built.curve
 
     @property
     def n_segments(self) -> int:
@@ -75,9 +80,14 @@ class Walk(NamedTuple):
     def cost(self) -> dict[str, Any]:
         """Return the work for the training rows, and the class of the curve it was spent on.
 
-        Columns way, n_passes (forward passes over them), n_gradients (of samples), seconds and curve.
+        Columns way, n_passes (networks evaluated on them along the way), n_gradients (of samples), n_assignments
+        (problems solved), seconds (searches for kept neurons in them) and curve.
         """
-        work = {"n_passes": self.tables["train"].attrs["n_evaluations"], "n_gradients": self.n_gradients}
+        work = {
+            "n_passes": self.tables["train"].attrs["n_evaluations"],
+            "n_gradients": self.built.n_gradients,
+            "n_assignments": self.built.n_assignments,
+        }
         return {"way": self.way, **work, "seconds": self.seconds, "curve": type(self.curve).__name__}
 
     def profile(self) -> pd.DataFrame:
@@ -88,11 +98,6 @@ class Walk(NamedTuple):
         return table.assign(way=self.way)
 
 
-class _Built(NamedTuple):
-    curve: Curve
-    n_gradients: int = 0
-
-
 def walk(way: str, pair: Pair, splits: Mapping[str, Empirical]) -> Walk:
     """Build one of `WAYS` and measure the loss along it on each split, "train" among them."""
     started = time.perf_counter()
@@ -100,11 +105,13 @@ def walk(way: str, pair: Pair, splits: Mapping[str, Empirical]) -> Walk:
     tables = {"train": _along(built.curve, splits["train"])}
     seconds = time.perf_counter() - started
     tables |= {name: _along(built.curve, rows) for name, rows in splits.items() if name != "train"}
-    return Walk(way, built.curve, tables, built.n_gradients, seconds)
+    return Walk(way, built, tables, seconds)
 
 
 def ladder(pair: Pair) -> pd.DataFrame:
     """Return the barrier of the dropout path that keeps m <= N/2 neurons of each end, by how they are chosen.
+
+    Of networks with one hidden layer:
 
         barrier = max_k L(theta_k, A_k) - max_k L(theta_k),  at least 0,    k = the two ends,
 
@@ -148,16 +155,10 @@ def _projection(one: Walk, plane: Plane) -> pd.DataFrame:
 
 
 def _along(curve: Curve, rows: Empirical) -> pd.DataFrame:
-    """Return the loss along a way, with both barriers and the number of passes among its attributes."""
+    """Return the loss along a way, with both barriers and the number of networks evaluated among its attributes."""
     if not isinstance(curve, WeightPath):
         return curve_risk(curve, rows, n_grid=N_GRID)
-    table = path_risk(curve, rows)
-    at_vertices = np.array(table.attrs["vertex_risks"])
-    # Less an affine function a convex one is convex: this maximum, too, is at a vertex.
-    above = at_vertices - np.linspace(at_vertices[0], at_vertices[-1], len(at_vertices))
-    table.attrs["barrier_above_chord"] = float(above.max())
-    table.attrs["n_evaluations"] = len(at_vertices) + curve.kinds.count("idle")
-    return table
+    return path_risk(curve, rows)
 
 
 def _barriers(table: pd.DataFrame) -> dict[str, float]:
@@ -173,29 +174,34 @@ def _barriers(table: pd.DataFrame) -> dict[str, float]:
     return barriers
 
 
-def _untrained(pair: Pair) -> _Built:
-    return _Built(connect(*pair.starts))
+def _untrained(pair: Pair) -> BuiltCurve:
+    return BuiltCurve(connect(*pair.starts))
 
 
-def _dropout(pair: Pair, second_keeps: str) -> _Built:
-    return _Built(connect(pair.first, pair.second, second_keeps=second_keeps))
+def _dropout(pair: Pair, second_keeps: str) -> BuiltCurve:
+    return BuiltCurve(connect(pair.first, pair.second, second_keeps=second_keeps))
 
 
-def _chosen(pair: Pair, method: str) -> _Built:
-    options: dict[str, Any] = {"method": method, "n_subsets": N_SUBSETS, "rng": pair.for_search}
+def _chosen(pair: Pair, method: str) -> BuiltCurve:
+    options: dict[str, Any] = {
+        "method": method,
+        "n_subsets": N_SUBSETS,
+        "n_candidates": N_CANDIDATES,
+        "rng": pair.for_search,
+    }
     kept = [choose_kept(end, pair.rows, **options) for end in (pair.first, pair.second)]
-    return _Built(connect(pair.first, pair.second, kept=kept))
+    return BuiltCurve(connect(pair.first, pair.second, kept=kept))
 
 
-def _line(pair: Pair) -> _Built:
-    return _Built(StraightLine(pair.first, pair.second))
+def _line(pair: Pair) -> BuiltCurve:
+    return BuiltCurve(StraightLine(pair.first, pair.second))
 
 
-def _aligned(pair: Pair) -> _Built:
-    return _Built(StraightLine(pair.first, align(pair.first, pair.second).network))
+def _aligned(pair: Pair) -> BuiltCurve:
+    return aligned_line(pair.first, pair.second, pair.for_search)
 
 
-def _bezier(pair: Pair) -> _Built:
+def _bezier(pair: Pair) -> BuiltCurve:
     """Train the bend on as many samples as both ends together; where it diverges, again by a tenth of the step.
 
     Where all step sizes fail the way is the straight line, and no Bezier curve.
@@ -215,11 +221,11 @@ def _bezier(pair: Pair) -> _Built:
         except DivergenceError as divergence:
             n_wasted += divergence.trajectory.n_gradients
         else:
-            return _Built(training.curve, training.n_gradients + n_wasted)
-    return _Built(StraightLine(pair.first, pair.second), n_wasted)
+            return BuiltCurve(training.curve, training.n_gradients + n_wasted)
+    return BuiltCurve(StraightLine(pair.first, pair.second), n_wasted)
 
 
-_BUILDERS: dict[str, Callable[[Pair], _Built]] = {
+_BUILDERS: dict[str, Callable[[Pair], BuiltCurve]] = {
     "dropout": partial(_dropout, second_keeps="same"),
     "complement": partial(_dropout, second_keeps="complement"),
     "best-of": partial(_chosen, method="best-of"),

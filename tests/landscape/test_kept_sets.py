@@ -1,4 +1,4 @@
-"""Kept sets by name: those of the ladder with one hidden layer, drawn and compared by hand with several."""
+"""Kept sets by name: those of the ladder with one hidden layer, and best-of draws compared by hand with several."""
 
 from __future__ import annotations
 
@@ -82,8 +82,8 @@ def test_fresh_samples_come_before_the_draws():
 
 def test_bad_input_is_refused():
     deep, law = make_network((2, 4, 4, 2)), make_law()
-    with pytest.raises(ValueError, match="unknown method for several hidden layers 'greedy': known: best-of, random"):
-        choose_kept(deep, law, method="greedy", rng=0)
+    with pytest.raises(ValueError, match="unknown method 'greedi': did you mean 'greedy'"):
+        choose_kept(deep, law, method="greedi", rng=0)
     with pytest.raises(TypeError, match="random kept sets needs rng="):
         choose_kept(deep, law, method="random")
     with pytest.raises(ValueError, match=r"n_kept must lie in 1\.\.n_neurons=4, got 5"):

@@ -45,6 +45,17 @@ def plain_mistakes(network, x, y):
 
 
 @pytest.mark.parametrize("loss", ["square", "logistic", "cross-entropy"])
+def test_the_barrier_above_the_chord_is_that_of_a_fine_grid(loss):
+    law = make_law(loss)
+    path = make_path(law.n_outputs)
+    times = np.linspace(0, 1, 20 * path.n_segments + 1)
+    risks = np.array([plain_losses(path.at(t), law.x, law.y, loss).mean() for t in times])
+    above = np.max(risks - (1 - times) * risks[0] - times * risks[-1])
+    for each in (path, path.reversed()):
+        assert path_risk(each, law, loss=loss).attrs["barrier_above_chord"] == pytest.approx(above, rel=1e-9)
+
+
+@pytest.mark.parametrize("loss", ["square", "logistic", "cross-entropy"])
 def test_every_row_is_the_loss_there(loss):
     law = make_law(loss)
     path = make_path(law.n_outputs)
@@ -83,6 +94,7 @@ def test_attributes_of_the_whole_population():
     assert attrs["barrier_standard_error"] == 0
     assert (attrs["loss"], attrs["method"], attrs["n_samples"]) == ("square", "exact", 20)
     assert attrs["idle_deviation"] < 1e-13
+    assert attrs["n_evaluations"] == 12 + 6  # vertices, and idle segments inside
     assert attrs["certificate"].startswith(f"maximum at vertex {attrs['maximum_vertex']}: the square loss is convex")
 
 

@@ -359,7 +359,7 @@ def test_ends_of_another_form_are_refused(widths, options, message):
 
 def test_ends_must_be_networks_with_room():
     network = make_network((3, 4, 1))
-    with pytest.raises(TypeError, match="a path joins two Networks, got str"):
+    with pytest.raises(TypeError, match="both ends must be Networks, got str"):
         connect(network, "b.npz")
     thin = [make_network((3, 4, 1, 1), seed=seed) for seed in (1, 2)]
     with pytest.raises(ValueError, match="hidden layer 2 has one neuron: a path needs two or more"):

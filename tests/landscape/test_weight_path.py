@@ -169,7 +169,7 @@ def test_paths_can_be_sent_to_other_processes(twin):
         (lambda arrays: arrays.update(kinds=np.array("idle")), "and kinds one name a segment"),
         (lambda arrays: arrays.update(kinds=np.arange(11)), "unknown kind 0"),
         (lambda arrays: arrays.update(kinds=np.array(["readout"] * 11)), "'readout' but moves weights or biases of"),
-        (lambda arrays: arrays.update(vertex_0_weight_0=np.ones((5, 3))), "must have the widths of the first"),
+        (lambda arrays: arrays.update(vertex_0_weight_0=np.ones((5, 3))), "vertices 0 and 4 must have the same widths"),
         (lambda arrays: arrays.update(vertex_0_weight_0=np.full((5, 2), np.nan)), "must be finite"),
     ],
 )
@@ -202,11 +202,13 @@ def test_paths_are_checked_when_made():
         WeightPath([network], [])
     with pytest.raises(ValueError, match="unknown kind 'redout': did you mean 'readout'"):
         WeightPath([network, network], ["redout"])
-    with pytest.raises(TypeError, match="vertices must be Networks, got int at 1"):
+    with pytest.raises(TypeError, match="vertices 0 and 1 must be Networks, got int"):
         WeightPath([network, 3], ["idle"])
-    with pytest.raises(ValueError, match=r"the widths of the first, \(2, 3, 1\), got \(2, 4, 1\) at 1"):
+    with pytest.raises(
+        ValueError, match=r"vertices 0 and 1 must have the same widths, got \(2, 3, 1\) and \(2, 4, 1\)"
+    ):
         WeightPath([network, make_network((2, 4, 1))], ["idle"])
-    with pytest.raises(ValueError, match="the activation of the first, relu, got tanh at 1"):
+    with pytest.raises(ValueError, match="vertices 0 and 1 must have the same activation, got relu and tanh"):
         WeightPath([network, make_network((2, 3, 1), activation="tanh")], ["idle"])
     with pytest.raises(
         ValueError, match="segment 0 is of kind 'readout' but moves weights or biases of hidden layer 1"

@@ -189,6 +189,17 @@ def test_the_other_ways_are_those_of_the_widest_and_uncertified_ones_dashed():
     assert styles == {WAYS[way]["label"]: "--" for way in ("line", "aligned", "bezier")}
 
 
+def test_a_way_is_drawn_as_certified_by_its_kinds_and_not_by_its_looks():
+    frame = profile_frame()
+    path = frame[frame["way"] == "dropout"]
+    right = loss_along_ways(pd.concat([frame, path.assign(way="best-of"), path.assign(way="complement")])).axes[1]
+    styles = {line.get_label(): line.get_linestyle() for line in right.lines}
+    assert {styles[WAYS[way]["label"]] for way in ("best-of", "complement")} == {"-"}
+    mislabelled = frame.assign(kind=frame["kind"].where(frame["way"] != "line", "idle"))
+    styles = {line.get_label(): line.get_linestyle() for line in loss_along_ways(mislabelled).axes[1].lines}
+    assert styles[WAYS["line"]["label"]] == "-"
+
+
 def test_without_classes_the_losses_stand_alone():
     frame = profile_frame()
     for classless in (frame.drop(columns="classification_error"), frame.assign(classification_error=np.nan)):

@@ -35,7 +35,7 @@ def test_lines_points_and_shades_are_those_of_the_frames():
     curves = {"straight line": baseline(3), "aligned line": baseline(1)}
     (axes,) = loss_along_path(path_frame(), curves).axes
     artists = labelled(axes)
-    assert list(artists) == ["function unchanged", "straight line", "aligned line", "larger end", "path"]
+    assert list(artists) == ["idle: function unchanged", "straight line", "aligned line", "larger end", "path"]
     for name, curve in curves.items():
         np.testing.assert_array_equal(artists[name].get_xydata(), curve)
     np.testing.assert_array_equal(artists["larger end"].get_ydata(), 2)

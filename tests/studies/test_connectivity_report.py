@@ -48,6 +48,7 @@ def test_the_direction_is_said_as_it_is(exponent, noise, word):
     assert words.startswith(word)
     assert "90% interval" in words
     assert "N in 32..512" in words
+    assert "less than a factor" not in words
 
 
 @pytest.mark.parametrize(
@@ -97,10 +98,19 @@ def test_the_exponent_is_held_beside_that_of_the_theorem():
     n = np.array([32.0, 1024.0])
     rise = np.log(np.sqrt(np.log(n) / n))
     assert form_exponent([32, 1024]) == pytest.approx(np.diff(rise)[0] / np.log(32))
+    # sqrt(log 1024 / 1024), and sqrt(0.02 (75 + log 1024)) with D = 75
     assert form_terms(1024, 0.02, 75) == pytest.approx((0.0822739, 1.2801), rel=1e-4)
+    assert form_terms(1024, 0.02, 300)[1] == pytest.approx(np.sqrt(0.02 * (300 + np.log(1024))))
     for exponent, word in ((-1.0, "falls faster than"), (-0.1, "falls more slowly than")):
         assert connectivity_report._beside(one_row(exponent), -0.4) == word
     assert connectivity_report._beside(one_row(-0.4, noise=0.3), -0.4) == "is not told apart from"
+
+
+def test_with_several_hidden_layers_the_first_term_is_that_of_the_dimension():
+    # sqrt(65 / 1024), and sqrt(0.02 (65 + log 1024)) with d = 65
+    assert form_terms(1024, 0.02, 65, n_hidden=2) == pytest.approx((0.2519456, 1.1994288), rel=1e-6)
+    assert form_exponent([32, 128, 1024], n_hidden=3) == pytest.approx(-0.5)
+    assert form_exponent([32, 128, 1024]) > -0.5
 
 
 def test_widths_without_a_barrier_are_named_and_left_out_of_the_fit():
@@ -108,7 +118,7 @@ def test_widths_without_a_barrier_are_named_and_left_out_of_the_fit():
     frame.loc[(frame["n_neurons"] == 512) & (frame["seed"] < 2), "barrier"] = 0.0
     row = connectivity_report._row(exponents_in_width(frame), "dropout")
     words = connectivity_report._on_exponent(row)
-    assert "N in 32..128" in words
+    assert "N in 32..128, less than a factor 16" in words
     assert words.endswith("none in 2 pairs of N = 512")
     assert row["exponent"] == pytest.approx(-1, abs=1e-5)
     frame["barrier"] = 0.0
@@ -174,6 +184,13 @@ def test_slopes_of_the_ladder_in_both_directions():
     assert words[1].startswith("  random, in m: falls, exponent -1.00")
 
 
+def test_kept_numbers_of_narrow_networks_are_all_fitted():
+    narrow = ladder_frame(-1.0, 0.0).query("n_neurons == 32").assign(n_neurons=16).query("n_kept <= 8")
+    slopes = ladder_slopes(narrow).query("measure == 'barrier' and direction == 'm'")
+    assert slopes[["x_min", "x_max"]].to_numpy().tolist() == [[1, 8]] * 2
+    assert "m in 1..8, less than a factor 16" in next(connectivity_report._on_ladder(slopes))
+
+
 def test_a_ladder_of_one_pair_is_not_judged():
     one = ladder_frame(-1.0, 0.0).query("seed == 0")
     slopes = ladder_slopes(one)
@@ -183,12 +200,13 @@ def test_a_ladder_of_one_pair_is_not_judged():
 
 def test_costs_are_those_of_the_widest_mean_field_networks():
     rows = [
-        {"scaling": scaling, "n_neurons": n, "way": "dropout", "n_passes": p, "n_gradients": 0, "seconds": 2.0}
+        {"scaling": scaling, "n_neurons": n, "way": "dropout", "n_passes": p, "n_gradients": 0, "n_assignments": 3}
         for scaling, n, p in (("mean-field", 4, 1), ("mean-field", 8, 12), ("mean-field", 8, 14), ("control", 8, 99))
     ]
-    table = costs(pd.DataFrame(rows))
-    assert table.to_dict("records") == [{"way": "dropout", "n_passes": 13.0, "n_gradients": 0.0, "seconds": 2.0}]
-    assert list(connectivity_report._on_costs(table)) == ["  dropout path, 7 segments: 13, 0, 2"]
+    table = costs(pd.DataFrame(rows).assign(seconds=2.0))
+    expected = {"way": "dropout", "n_passes": 13.0, "n_gradients": 0.0, "n_assignments": 3.0, "seconds": 2.0}
+    assert table.to_dict("records") == [expected]
+    assert list(connectivity_report._on_costs(table)) == ["  dropout path, same half: 13, 0, 3, 2"]
 
 
 def test_the_rise_of_the_error_is_that_found_at_both_ends_of_the_widths():

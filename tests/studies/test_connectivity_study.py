@@ -11,6 +11,8 @@ import pytest
 from meanfield import (
     DivergenceError,
     StraightLine,
+    align,
+    choose_kept,
     choose_subset,
     classification_error,
     connect,
@@ -22,10 +24,9 @@ from meanfield import (
     run_sgd,
 )
 from meanfield.studies import connectivity_ways
-from meanfield.studies.connectivity import ConnectivityRun, cost, grid, one_run, ways_of
+from meanfield.studies.connectivity import ConnectivityRun, cost, grid, initial_network, memory, one_run, ways_of
 from meanfield.studies.connectivity_report import STUDY
 from meanfield.studies.connectivity_ways import CERTIFIED, LADDER, UNTRAINED, WAYS
-from meanfield.studies.dropout import initial_network
 from meanfield.studies.engine import run_rng
 from meanfield.studies.evaluation import fixed_rows
 from meanfield.studies.report import run_study
@@ -142,6 +143,8 @@ def test_the_cost_counts_passes_and_gradients(frames):
     assert cost_of.loc["line", "n_passes"] >= 21
     # 50 samples an end: one batch of 100 for the bend
     assert cost_of["n_gradients"].to_dict() == {way: 100 * (way == "bezier") for way in cost_of.index}
+    # one hidden layer: a single assignment problem
+    assert cost_of["n_assignments"].to_dict() == {way: int(way == "aligned") for way in cost_of.index}
     assert (cost_of["seconds"] > 0).all()
 
 
@@ -246,11 +249,11 @@ def test_the_report_holds_tables_figures_and_a_verdict(results):
     result, folder = results
     words = "\n".join(result.report.words)
     for expected in (
-        "dropout path, 7 segments (certified)",
+        "dropout path, same half (certified)",
         "Bezier curve (a lower bound)",
         "above the line between both losses",
         "control, 1/sqrt(N) scaling",
-        "at N = 64 and K = 1 the terms are",
+        "at N = 64, D = 75 and K = 1 the terms are",
         "a better half is a lower barrier",
         "its second term does not fall with N",
     ):
@@ -304,6 +307,8 @@ def test_a_single_pair_is_drawn_but_not_judged(results):
         ({"n_pairs": 0}, ValueError, "seeds must be at least 1, got 0"),
         ({"horizon": 1e-9}, ValueError, "horizon must be at least one step"),
         ({"n_samples": 5}, ValueError, "samples must be at least 100, got 5"),
+        ({"n_hidden": 0}, ValueError, "hidden layers must be at least 1, got 0"),
+        ({"n_hidden": 2, "data": "gaussians"}, ValueError, "hidden layers of gaussians must be 1, .* got 2: choose a"),
     ],
 )
 def test_bad_options_are_refused_before_any_work(change, error, message):
@@ -319,9 +324,118 @@ def test_cost_grows_with_width_steps_and_the_plane():
     assert cost(small_run(plane_points=23)) > cost(run)
 
 
+@pytest.fixture(scope="module")
+def deep_frames():
+    return one_run(small_run(n_hidden=2, n_samples=1400, plane_points=5), run_rng(0, 0))
+
+
+@pytest.fixture(scope="module")
+def deep_ends(digits):
+    """Both networks of the pair of ``deep_frames``."""
+    run, trained = small_run(n_hidden=2), []
+    for stream in run_rng(0, 0).spawn(5)[:2]:
+        for_weights, for_training = stream.spawn(2)
+        start = initial_network(run, digits, for_weights)
+        options = {"step_size": run.step_size, "n_steps": run.n_steps, "rng": for_training}
+        trained.append(run_sgd(start, digits, **options).final)
+    return trained
+
+
+@pytest.mark.parametrize(("way", "second_keeps"), [("dropout", "same"), ("complement", "complement")])
+def test_with_two_hidden_layers_the_barrier_is_that_of_dropping_the_upper_and_both(
+    deep_frames, deep_ends, digits, way, second_keeps
+):
+    whole, halves = np.arange(16), [np.arange(8), np.arange(8) if second_keeps == "same" else np.arange(8, 16)]
+    risks = [risk(end, digits).value for end in deep_ends]
+    dropped = [
+        risk(end.keep(kept), digits).value
+        for end, half in zip(deep_ends, halves, strict=True)
+        for kept in ([whole, half], [half, half])
+    ]
+    expected = max(*risks, *dropped) - max(risks)
+    assert row(deep_frames, way)["barrier"] == pytest.approx(expected, rel=1e-9)
+
+
+def test_with_two_hidden_layers_every_way_is_gone(deep_frames, deep_ends, digits):
+    assert set(deep_frames["barriers"]["way"]) == {*WAYS, UNTRAINED}
+    assert {"plane", "projection"} <= set(deep_frames)
+    assert "ladder" not in deep_frames
+    segments = deep_frames["profile"].groupby("way")["segment"].nunique()
+    assert segments[list(CERTIFIED)].to_dict() == {way: 9 if way == "complement" else 11 for way in CERTIFIED}
+    rng = run_rng(0, 0).spawn(5)[3]
+    kept = [choose_kept(end, digits, method="best-of", n_subsets=100, rng=rng) for end in deep_ends]
+    path = connect(*deep_ends, kept=kept)
+    best = row(deep_frames, "best-of")["barrier"]
+    assert best == pytest.approx(path_risk(path, digits).attrs["barrier"], rel=1e-9)
+    kept = [choose_kept(end, digits, method="greedy", n_candidates=8, rng=rng) for end in deep_ends]
+    greedy = row(deep_frames, "greedy")["barrier"]
+    assert greedy == pytest.approx(path_risk(connect(*deep_ends, kept=kept), digits).attrs["barrier"], rel=1e-9)
+    alignment = align(*deep_ends, rng=rng)
+    aligned = curve_risk(StraightLine(deep_ends[0], alignment.network), digits, n_grid=21)
+    assert row(deep_frames, "aligned")["barrier"] == pytest.approx(aligned.attrs["barrier"], rel=1e-9)
+    assert greedy < best < row(deep_frames, "dropout")["barrier"]
+    cost_of = deep_frames["cost"].set_index("way")
+    assert cost_of.loc["aligned", "n_assignments"] == alignment.n_assignments > 11 * 2
+    assert cost_of.loc["dropout", "n_passes"] == 12 + 6
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [({}, 65 + 10), ({"n_hidden": 3}, 65), ({"data": "gaussians", "activation": "truncated-relu", "digest": None}, 32)],
+)
+def test_the_theorem_counts_trained_parameters_of_a_neuron_or_the_dimension(changes, expected):
+    run = small_run(scaling="control", n_neurons=4, step_size=1e-3, horizon=0.01, **changes)
+    assert one_run(run, run_rng(0, 0))["summary"]["n_parameters"].item() == expected
+
+
+def test_deep_starts_have_internal_weights_around_one_and_the_control_around_zero(digits):
+    run = small_run(n_hidden=3, n_neurons=64)
+    start = initial_network(run, digits, np.random.default_rng(0))
+    assert (start.widths, start.scaling) == ((65, 64, 64, 64, 10), "mean-field")
+    means, stds = ([getattr(w, name)() for w in start.weights] for name in ("mean", "std"))
+    assert means == pytest.approx([0, 1, 1, 0], abs=0.2)
+    assert stds == pytest.approx([1, 1, 1, 1], rel=0.1)
+    control = initial_network(replace(run, scaling="control"), digits, np.random.default_rng(0))
+    assert control.scaling == "standard"
+    assert [w.std() for w in control.weights] == pytest.approx([1, 32**-0.5, 32**-0.5, 1 / 8], rel=0.1)
+
+
+def test_deep_runs_cost_and_take_more():
+    run = small_run()
+    for estimate in (cost, memory):
+        assert estimate(replace(run, n_hidden=3)) > estimate(replace(run, n_hidden=2)) > estimate(run) > 0
+
+
+def test_the_deep_study_reports_without_a_ladder_and_with_its_own_form(tmp_path):
+    small = SMALL | {"widths": [4, 16], "horizon": 0.2, "n_hidden": 2}
+    report = run_study(STUDY, grid(**small), tmp_path, n_workers=1, progress=False).report
+    words = "\n".join(report.words)
+    for expected in (
+        "digits: 2 hidden layers, relu",
+        "keeps the same half of both ends, 11 segments",
+        "a random half of the last hidden layer",
+        "K (sqrt(d)/sqrt(N) + sqrt(alpha (d + log N))) at z = 0",
+        "at N = 16, d = 65 and K = 1 the terms are 2.02 and 1.16,",
+        "the first term, of exponent -0.50 here",
+    ):
+        assert expected in words
+    assert "a better half is a lower barrier" not in words
+    assert set(report.figures) == {"barrier-against-width", "loss-along-ways", "loss-on-plane"}
+    labels = report.figures["barrier-against-width"].axes[0].get_legend_handles_labels()[1]
+    assert r"slope of $1/\sqrt{N}$" in labels
+
+
+def test_deep_grids_have_widths_of_their_own():
+    runs = grid(n_hidden=2)
+    assert {run.n_hidden for run in runs} == {2}
+    widths = [run.n_neurons for run in runs]
+    assert max(widths) == 16 * min(widths) == 512
+    assert {run.n_neurons for run in grid(n_hidden=2, widths=[8])} == {8}
+
+
 @pytest.mark.long
 def test_on_digits_the_barrier_falls_and_the_control_does_not(tmp_path):
     runs = grid(widths=[16, 64, 256], n_pairs=4, horizon=50.0)
     words = "\n".join(run_study(STUDY, runs, tmp_path).report.words)
-    assert "dropout path, 7 segments (certified): falls, exponent -" in words
+    assert "dropout path, same half (certified): falls, exponent -" in words
     assert "does not fall, as it must not" in words
