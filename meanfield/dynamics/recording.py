@@ -66,6 +66,13 @@ class Trajectory:
         """Whether training left the finite numbers."""
         return self.status != "finished"
 
+    def __repr__(self) -> str:
+        last = f" to step {self.records['step'].iloc[-1]}" if len(self.records) else ""
+        return (
+            f"Trajectory({self.final!r}, {self.status}: {len(self.records)} records{last}, "
+            f"{len(self.networks)} recorded networks)"
+        )
+
 
 def log_spaced_steps(n_steps: int, per_decade: int = 8) -> list[int]:
     """Return steps from 1 to ``n_steps``, about ``per_decade`` a factor of ten."""

@@ -265,6 +265,14 @@ def test_recording_never_changes_the_run_and_each_recorded_network_is_a_shorter_
     assert recorded.records["first"].tolist() == first
 
 
+def test_a_trajectory_is_shown_in_one_line():
+    network = Network.init((4, 8, 1), rng=0)
+    run = run_sgd(network, IsotropicGaussians(dim=4, delta=0.8), step_size=1e-3, n_steps=30, rng=1)
+    assert (
+        repr(run) == f"Trajectory({run.final!r}, finished: {len(run.records)} records to step 30, 0 recorded networks)"
+    )
+
+
 def test_default_records_are_running_means_of_fresh_losses():
     network, x, y = _problem(9, 6, 30, 2, 200, "tanh")
     records = run_sgd(network, Listed(x, y), step_size=0.02, n_steps=200, rng=0).records
