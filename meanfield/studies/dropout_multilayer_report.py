@@ -13,7 +13,6 @@ from meanfield.plots.bounds import bounds_against_kept
 from meanfield.plots.style import mean_over_seeds
 from meanfield.studies.dropout_bounds_tables import THEOREM
 from meanfield.studies.dropout_multilayer import (
-    DELTA,
     SETTINGS,
     MultilayerRun,
     cost,
@@ -22,7 +21,7 @@ from meanfield.studies.dropout_multilayer import (
     unmet_assumptions,
 )
 from meanfield.studies.dropout_multilayer_tables import HeldTheorem, exponents_at_half, gaps_at_half, held_theorem
-from meanfield.studies.dropped_layers import ALL_LAYERS
+from meanfield.studies.dropped_layers import ALL_LAYERS, DELTA
 from meanfield.studies.report import Report, Study, diverged_runs, exponent_in_words, plus_minus
 from meanfield.studies.store import Store
 from meanfield.theory.prefactor import describe_checked
