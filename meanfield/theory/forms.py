@@ -7,7 +7,8 @@
 | `discrepancy_form` | the difference between the loss of SGD at width N and that of the mean-field limit |
 
 The constants depend on the training time T and the number of layers, not on m, N, alpha or the dimension: fitted in one
-place, such a bound can be refuted in all others (`meanfield.theory.prefactor` for the two that can be named there).
+place, such a bound can be refuted in all others (`meanfield.theory.prefactor`, and `meanfield.theory.discrepancy` for
+the last one).
 """
 
 from __future__ import annotations
