@@ -2,7 +2,8 @@
 
 In mean-field scaling an average over n zero-mean weights is of order 1 / sqrt(n). Without biases the pre-activations of
 all hidden layers but the first then start near 0, and so do the gradients sent back through internal layers: with three
-hidden layers or more each internal layer waits for the others, and the wider they are the less is learnt. Internal
+hidden layers or more each internal layer waits for the others, and the wider they are the less is learnt. With two, the
+only internal layer joins features of order 1 to output weights of order 1 and learns from the first step on. Internal
 weights N(1, 0.1^2) start at order 1 (Nguyen 2019). With more than three layers of weights, i.i.d. ones and no biases,
 the weights of one layer still evolve independently of the others' (Nguyen & Pham 2020). `meanfield.movement` measures
 how far each layer has moved.

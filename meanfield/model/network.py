@@ -248,8 +248,8 @@ class Network:
 
         See Also
         --------
-        meanfield.model.initialisation : why wide networks of several hidden layers need internal weights of another
-            mean than 0 to learn, with two of them ``mean=(None, 1.0, None), std=(None, 0.1, None)``.
+        meanfield.model.initialisation : why wide networks of three hidden layers or more need internal weights of
+            another mean than 0 to learn, as ``mean=(None, 1.0, 1.0, None), std=(None, 0.1, 0.1, None)``.
         """
         sizes = [check_integer(f"widths[{i}]", n, least=1) for i, n in enumerate(widths)]
         if len(sizes) < 3:

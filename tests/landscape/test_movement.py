@@ -93,12 +93,12 @@ def test_bad_input():
         movement(network, network, least_change=-1)
 
 
-def movement_of_internal_layers(n_neurons, **start):
-    """Relative change of the internal layers of four layers of weights, ends frozen, over a time of 1."""
-    before = Network.init((8, *[n_neurons] * 3, 1), activation="relu", rng=0, **start)
-    options = {"step_size": 0.05, "n_steps": 20, "batch_size": 5, "trained": "internal", "rng": 1}
+def movement_of_internal_layers(n_neurons, n_hidden=3, trained="internal", **start):
+    """Relative change of the layers of weights between hidden ones over a time of 1."""
+    before = Network.init((8, *[n_neurons] * n_hidden, 1), activation="relu", rng=0, **start)
+    options = {"step_size": 0.05, "n_steps": 20, "batch_size": 5, "trained": trained, "rng": 1}
     after = run_sgd(before, IsotropicGaussians(8, 0.5), **options).final
-    return movement(before, after, least_change=0.0)["relative_change"][1:3].to_numpy()
+    return movement(before, after, least_change=0.0)["relative_change"][1:n_hidden].to_numpy()
 
 
 def test_wide_networks_of_zero_mean_internal_weights_learn_less_and_others_do_not():
@@ -109,6 +109,13 @@ def test_wide_networks_of_zero_mean_internal_weights_learn_less_and_others_do_no
     narrow, wide = (movement_of_internal_layers(n, **large_mean) for n in (30, 480))
     np.testing.assert_allclose(narrow, wide, rtol=0.3)
     assert (wide > 10 * zero_mean[1]).all()
+
+
+@pytest.mark.parametrize("trained", ["all", "internal"])
+def test_with_two_hidden_layers_zero_mean_internal_weights_learn_at_every_width(trained):
+    narrow, wide = (movement_of_internal_layers(n, n_hidden=2, trained=trained) for n in (30, 480))
+    np.testing.assert_allclose(narrow, wide, rtol=0.3)
+    assert (wide > 0.1).all()
 
 
 def test_frozen_ends_and_a_zero_mean_start_are_warned_of():
