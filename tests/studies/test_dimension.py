@@ -171,10 +171,13 @@ def test_a_two_layer_curve_gives_its_constant_without_the_finite_population():
     assert (needed["censored"] == "").all()
 
 
-def test_nothing_gained_needs_more_than_was_measured():
+@pytest.mark.parametrize("sign", [1, 0, -1])
+@pytest.mark.parametrize("risk", [3.0, 3.5, math.nan])
+def test_nothing_gained_needs_more_than_was_measured(sign, risk):
     summary, curve = made_up(lambda setting, dim: 20.0)
-    needed = needed_numbers(relative_changes(summary.assign(risk=3.5), curve), 0.1)
-    assert (needed["censored"] == "more than 256").all()
+    changes = relative_changes(summary.assign(risk=risk), curve.assign(mean_change=sign * curve["mean_change"]))
+    assert (changes["relative_change"] == math.inf).all()
+    assert (needed_numbers(changes, 0.1)["censored"] == "more than 256").all()
 
 
 @pytest.mark.parametrize(
