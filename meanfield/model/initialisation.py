@@ -12,10 +12,12 @@ how far each layer has moved.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
 
 import numpy as np
 from numpy.typing import NDArray
 
+from meanfield.checks import check_number, check_sequence
 from meanfield.model.activations import Activation
 
 __all__ = ["PerLayer", "draw_weights", "weight_law"]
@@ -65,10 +67,10 @@ def _default_std(widths: Sequence[int], activation: Activation, scaling: str) ->
 def _per_layer(name: str, value: PerLayer, default: list[float]) -> list[float]:
     if value is None:
         return default
-    given = [value] * len(default) if isinstance(value, float | int) else list(value)
+    given = [value] * len(default) if isinstance(value, Real) else check_sequence(name, value, "numbers, one a layer")
     if len(given) != len(default):
         raise ValueError(f"{name} must be one number or one a layer ({len(default)}), got {len(given)}")
-    values = [float(usual if one is None else one) for one, usual in zip(given, default, strict=True)]
+    values = [check_number(name, usual if one is None else one) for one, usual in zip(given, default, strict=True)]
     if not np.isfinite(values).all() or (name == "std" and min(values) < 0):
         raise ValueError(f"{name} must be finite{' and not negative' if name == 'std' else ''}, got {values}")
     return values
