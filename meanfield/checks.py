@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
     "DivergenceError",
@@ -24,8 +24,10 @@ __all__ = [
     "check_integer",
     "check_nonnegative",
     "check_number",
+    "check_numbers",
     "check_positive",
     "check_rng",
+    "check_sequence",
     "check_subset",
 ]
 
@@ -79,6 +81,14 @@ def check_number(name: str, value: Any) -> float:
     return float(value)
 
 
+def check_numbers(name: str, values: ArrayLike, kind: str = "numbers") -> NDArray[np.float64]:
+    """Return values of ``kind`` "numbers" or "integers" as float64, where products of widths cannot overflow."""
+    array = np.asarray(values)
+    if array.dtype.kind not in ("iu" if kind == "integers" else "iuf"):
+        raise TypeError(f"{name} must hold {kind}, got dtype {array.dtype}: convert it with astype first")
+    return array.astype(np.float64)
+
+
 def check_positive(name: str, value: Any) -> float:
     """Return ``value`` as float if it is a finite number above zero."""
     number = check_number(name, value)
@@ -114,9 +124,24 @@ def check_rng(rng: Any, purpose: str) -> np.random.Generator:
     )
 
 
+def check_sequence(name: str, values: Any, items: str, *, length: int | None = None) -> list[Any]:
+    """Return the items, ``items`` in words, of an iterable that is no string; of ``length`` of them if it is given."""
+    is_scalar = isinstance(values, np.ndarray) and values.ndim == 0
+    if is_scalar or isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        remedy = f": pass [{values!r}]" if isinstance(values, numbers.Number) else ""
+        raise TypeError(f"{name} must be a sequence of {items}, got {values!r}{remedy}")
+    given = list(values)
+    if length is not None and len(given) != length:
+        raise ValueError(f"{name} must hold {length} {items}, got {len(given)}")
+    return given
+
+
 def check_subset(name: str, indices: Any, size: int) -> NDArray[np.intp]:
     """Return ``indices`` as an array if they are distinct integers in ``0..size-1``, at least one."""
-    array = np.asarray(indices)
+    try:
+        array = np.asarray(indices)
+    except ValueError:
+        raise TypeError(f"{name} must hold integer positions, got {indices!r}") from None
     if array.dtype == np.bool_ or (array.size and not np.issubdtype(array.dtype, np.integer)):
         raise TypeError(f"{name} must hold integer positions, got dtype {array.dtype}: use numpy.flatnonzero on a mask")
     if array.ndim != 1 or array.size == 0:

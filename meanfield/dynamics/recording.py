@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from meanfield.checks import check_integer
+from meanfield.checks import check_integer, check_sequence
 from meanfield.model.network import Network
 
-__all__ = ["Recording", "Trajectory", "log_spaced_steps"]
+__all__ = ["Recording", "Trajectory", "check_recording", "log_spaced_steps"]
 
 
 @dataclass(frozen=True)
@@ -34,13 +35,21 @@ class Recording:
         """Return the recorded steps in order, the last one always among them."""
         if self.steps is None:
             return log_spaced_steps(n_steps)
-        chosen = {check_integer("record.steps", step, least=0, most=n_steps) for step in self.steps}
+        given = check_sequence("record.steps", self.steps, "integers")
+        chosen = {check_integer("record.steps", step, least=0, most=n_steps) for step in given}
         return sorted(chosen | {n_steps})
 
     @property
     def needs_networks(self) -> bool:
         """Whether a network has to be made at each recorded step."""
         return self.networks or self.measure is not None
+
+
+def check_recording(record: Any) -> Recording:
+    """Return ``record`` if it is a Recording, the default one for None."""
+    if not isinstance(record, Recording | None):
+        raise TypeError(f"record must be a Recording, got {record!r}: pass e.g. Recording(steps=[0, 100])")
+    return record or Recording()
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from meanfield.checks import MeanfieldWarning, check_choice, check_integer
+from meanfield.checks import MeanfieldWarning, check_choice, check_integer, check_sequence
 from meanfield.model.network import Network
 
 __all__ = ["Rule", "check_rule", "trained_arrays"]
@@ -53,13 +53,8 @@ def trained_arrays(trained: str | Iterable[int | str], network: Network) -> froz
     if isinstance(trained, str):
         check_choice("trained", trained, ("all", "internal"))
         chosen: list[int | str] = list(range(depth + 1) if trained == "all" else range(1, depth))
-    elif isinstance(trained, Iterable):
-        chosen = list(trained)
     else:
-        raise TypeError(
-            f"trained must be a name, 'all' or 'internal', or an iterable of layers and arrays such as [0], "
-            f"got {trained!r}"
-        )
+        chosen = check_sequence("trained", trained, "layers and arrays, or 'all' or 'internal'")
     names = set()
     for item in chosen:
         if isinstance(item, str):

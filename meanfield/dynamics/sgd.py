@@ -22,7 +22,7 @@ from meanfield.checks import (
 )
 from meanfield.dynamics.base_trainer import Array, Trainer, is_finite
 from meanfield.dynamics.multilayer_trainer import MultilayerTrainer
-from meanfield.dynamics.recording import Recording, Trajectory
+from meanfield.dynamics.recording import Recording, Trajectory, check_recording
 from meanfield.dynamics.rule import Rule, check_rule, trained_arrays
 from meanfield.dynamics.schedules import Schedule, step_sizes
 from meanfield.dynamics.trainer import TwoLayerTrainer
@@ -143,7 +143,7 @@ def run_sgd(
         largest_step_size=plan.largest_step_size(),
     )
     check_rule(rule, network)
-    recorder = _Recorder(record or Recording(), plan)
+    recorder = _Recorder(check_recording(record), plan)
     generator = check_rng(rng, "run_sgd")
     samples = _Samples(law, plan.n_samples, network.dtype, loss, generator)
     threads = available_threads() if n_threads is None else check_integer("n_threads", n_threads, least=1)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from numbers import Integral
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from meanfield.checks import check_sequence
 from meanfield.model.network import Network
 
 __all__ = [
@@ -35,9 +35,7 @@ def checked_entries(network: Network, n_kept: Any) -> list[Entry]:
     TypeError : no sequence, or entries that are not integers
     ValueError : no entries, an entry out of range or for another number of layers
     """
-    if not isinstance(n_kept, Iterable):
-        raise TypeError(f"n_kept must be a sequence of integers, got {n_kept!r}: pass [{n_kept!r}]")
-    entries = [_checked_entry(network, entry) for entry in n_kept]
+    entries = [_checked_entry(network, entry) for entry in check_sequence("n_kept", n_kept, "integers")]
     if not entries:
         raise ValueError("n_kept must hold at least one entry, got none: pass e.g. [1]")
     return entries

@@ -248,5 +248,5 @@ def _as_table(network: Network, entries: list[Entry], rows: dict[Entry, _Row]) -
 
 def _arrays_by_layer(network: Network, kept: Any) -> Sequence[ArrayLike]:
     """Return one index array a hidden layer; a bare one is the only layer's."""
-    nested = isinstance(kept, list | tuple) and any(np.ndim(indices) for indices in kept)
+    nested = isinstance(kept, list | tuple) and any(isinstance(indices, Iterable) for indices in kept)
     return kept if nested or network.n_hidden > 1 else [kept]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from meanfield.checks import check_integer
+from meanfield.checks import check_integer, check_sequence
 from meanfield.model.network import Network
 
 __all__ = ["drop_from"]
@@ -38,7 +38,6 @@ def drop_from(network: Network, kept: Sequence[ArrayLike], layer: int) -> Networ
     Network.keep : all layers at once.
     """
     check_integer("layer", layer, least=1, most=network.n_hidden)
-    if len(kept) != network.n_hidden:
-        raise ValueError(f"kept must hold one index array a hidden layer, {network.n_hidden}, got {len(kept)}")
+    arrays = check_sequence("kept", kept, "index arrays, one a hidden layer", length=network.n_hidden)
     whole = [np.arange(n_neurons) for n_neurons in network.widths[1:layer]]
-    return network.keep([*whole, *kept[layer - 1 :]])
+    return network.keep([*whole, *arrays[layer - 1 :]])

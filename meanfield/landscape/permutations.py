@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import bdtr
 
-from meanfield.checks import check_integer, check_rng
+from meanfield.checks import check_integer, check_number, check_rng, check_sequence
 from meanfield.landscape.counts import Entry, checked_entries, fewest_kept, hidden_widths
 from meanfield.landscape.evaluation import evaluation_on
 from meanfield.landscape.orders import DrawnChanges, drawn_changes
@@ -148,9 +148,7 @@ def _named(name: str, estimates: Array) -> dict[str, Array]:
 
 
 def _checked_quantiles(quantiles: Any) -> list[float]:
-    if not isinstance(quantiles, Iterable):
-        raise TypeError(f"quantiles must be a sequence of numbers, got {quantiles!r}: pass [{quantiles!r}]")
-    levels = [float(q) for q in quantiles]
+    levels = [check_number("quantiles", q) for q in check_sequence("quantiles", quantiles, "numbers")]
     if not levels:
         raise ValueError("quantiles must hold at least one number, got none: pass e.g. [0.95]")
     for q in levels:

@@ -2,7 +2,8 @@
 
 In mean-field scaling an average over n zero-mean weights is of order 1 / sqrt(n). Without biases the pre-activations of
 all hidden layers but the first then start near 0, and so do the gradients sent back through internal layers: with three
-hidden layers or more each internal layer waits for the others, and the wider they are the less is learnt. Internal
+hidden layers or more each internal layer waits for the others, and the wider they are the less is learnt. With two, the
+only internal layer joins features of order 1 to output weights of order 1 and learns from the first step on. Internal
 weights N(1, 0.1^2) start at order 1 (Nguyen 2019). With more than three layers of weights, i.i.d. ones and no biases,
 the weights of one layer still evolve independently of the others' (Nguyen & Pham 2020). `meanfield.movement` measures
 how far each layer has moved.
@@ -11,10 +12,12 @@ how far each layer has moved.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
 
 import numpy as np
 from numpy.typing import NDArray
 
+from meanfield.checks import check_number, check_sequence
 from meanfield.model.activations import Activation
 
 __all__ = ["PerLayer", "draw_weights", "weight_law"]
@@ -64,10 +67,10 @@ def _default_std(widths: Sequence[int], activation: Activation, scaling: str) ->
 def _per_layer(name: str, value: PerLayer, default: list[float]) -> list[float]:
     if value is None:
         return default
-    given = [value] * len(default) if isinstance(value, float | int) else list(value)
+    given = [value] * len(default) if isinstance(value, Real) else check_sequence(name, value, "numbers, one a layer")
     if len(given) != len(default):
         raise ValueError(f"{name} must be one number or one a layer ({len(default)}), got {len(given)}")
-    values = [float(usual if one is None else one) for one, usual in zip(given, default, strict=True)]
+    values = [check_number(name, usual if one is None else one) for one, usual in zip(given, default, strict=True)]
     if not np.isfinite(values).all() or (name == "std" and min(values) < 0):
         raise ValueError(f"{name} must be finite{' and not negative' if name == 'std' else ''}, got {values}")
     return values

@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from meanfield.checks import check_choice, check_finite, check_integer, check_rng, check_subset
+from meanfield.checks import check_choice, check_finite, check_integer, check_rng, check_sequence, check_subset
 from meanfield.kernels.activations import activate
 from meanfield.kernels.blas import single_threaded_blas
 from meanfield.model.activations import Activation, PiecewiseLinear, activation_code, check_activation
@@ -66,7 +66,8 @@ class Network:
     ) -> None:
         self._activation = check_activation(activation)
         self._scaling = check_choice("scaling", scaling, SCALINGS)
-        self._weights = tuple(_read_only(f"weights[{layer}]", w, 2) for layer, w in enumerate(weights))
+        arrays = check_sequence("weights", weights, "arrays, one a layer")
+        self._weights = tuple(_read_only(f"weights[{layer}]", w, 2) for layer, w in enumerate(arrays))
         _check_chain(self._weights)
         self._biases = None if biases is None else _checked_biases(biases, self._weights)
 
@@ -157,11 +158,10 @@ class Network:
         ----------
         kept : one array of distinct neuron indices a hidden layer
         """
-        if len(kept) != self.n_hidden:
-            raise ValueError(f"kept must hold one index array a hidden layer, {self.n_hidden}, got {len(kept)}")
+        arrays = check_sequence("kept", kept, "index arrays, one a hidden layer", length=self.n_hidden)
         chosen = [
             check_subset(f"kept[{layer - 1}]", indices, self.widths[layer])
-            for layer, indices in enumerate(kept, start=1)
+            for layer, indices in enumerate(arrays, start=1)
         ]
         weights = list(self._weights)
         biases = None if self._biases is None else list(self._biases)
@@ -248,14 +248,15 @@ class Network:
 
         See Also
         --------
-        meanfield.model.initialisation : why wide networks of several hidden layers need internal weights of another
-            mean than 0 to learn, with two of them ``mean=(None, 1.0, None), std=(None, 0.1, None)``.
+        meanfield.model.initialisation : why wide networks of three hidden layers or more need internal weights of
+            another mean than 0 to learn, as ``mean=(None, 1.0, 1.0, None), std=(None, 0.1, 0.1, None)``.
         """
-        sizes = [check_integer(f"widths[{i}]", n, least=1) for i, n in enumerate(widths)]
+        given = check_sequence("widths", widths, "integers (d, n_1, .., n_H, C)")
+        sizes = [check_integer(f"widths[{i}]", n, least=1) for i, n in enumerate(given)]
         if len(sizes) < 3:
-            raise ValueError(f"widths must be (d, n_1, .., n_H, C) with a hidden layer, got {tuple(widths)}")
+            raise ValueError(f"widths must be (d, n_1, .., n_H, C) with a hidden layer, got {tuple(given)}")
         check_choice("scaling", scaling, SCALINGS)
-        kind = _checked_dtype("dtype", np.dtype(dtype))
+        kind = _checked_dtype("dtype", dtype)
         law = weight_law(sizes, check_activation(activation), scaling, mean, std)
         weights = [w.astype(kind) for w in draw_weights(sizes, law, check_rng(rng, "Network.init"))]
         zeros = [np.zeros(n, kind) for n in sizes[1:]] if biases else None
@@ -301,10 +302,14 @@ def row_chunks(n: int) -> Iterator[slice]:
         yield slice(start, min(start + CHUNK, n))
 
 
-def _checked_dtype(name: str, dtype: np.dtype[Any]) -> np.dtype[Any]:
-    if dtype not in (np.float32, np.float64):
-        raise TypeError(f"{name} must be float32 or float64, got {dtype}: convert with .astype(numpy.float64)")
-    return dtype
+def _checked_dtype(name: str, dtype: DTypeLike) -> np.dtype[Any]:
+    try:
+        kind = np.dtype(dtype)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be float32 or float64, got {dtype!r}") from None
+    if kind not in (np.float32, np.float64):
+        raise TypeError(f"{name} must be float32 or float64, got {kind}: convert with .astype(numpy.float64)")
+    return kind
 
 
 def _read_only(name: str, array: Any, ndim: int) -> Array:
@@ -341,10 +346,11 @@ def _check_chain(weights: tuple[Array, ...]) -> None:
 
 
 def _checked_biases(biases: Sequence[Array], weights: tuple[Array, ...]) -> tuple[Array, ...]:
-    if len(biases) != len(weights):
-        raise ValueError(f"biases must be None or {len(weights)} arrays, one a layer, got {len(biases)}")
+    arrays = check_sequence("biases", biases, "arrays, one a layer")
+    if len(arrays) != len(weights):
+        raise ValueError(f"biases must be None or {len(weights)} arrays, one a layer, got {len(arrays)}")
     checked = []
-    for layer, (bias, w) in enumerate(zip(biases, weights, strict=True)):
+    for layer, (bias, w) in enumerate(zip(arrays, weights, strict=True)):
         if bias is None:
             raise TypeError(f"biases[{layer}] is None: give numpy.zeros({w.shape[0]}) for a layer without biases")
         array = _read_only(f"biases[{layer}]", bias, 1)

@@ -5,7 +5,8 @@ bounded by a term in sqrt(log m / m), whatever the dimension d of the inputs; in
 one in sqrt(d / A_min), A_min the least number kept in a hidden layer: A_min must exceed d. A bound from above says
 nothing of what happens below it. Here the number of neurons is measured that must be kept for the mean change to be a
 fixed part of what training has gained, L(0) - L(T), as d grows and nothing else does: isotropic Gaussians, first
-weights of length 1 on average, alpha d, T and N fixed.
+weights of length 1 on average, alpha d, T and N fixed. Quantiles of the change and the losses, at narrower widths too,
+are held against the bounds' forms (`meanfield.studies.dimension_bounds`).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from meanfield.dynamics.recording import Recording
 from meanfield.dynamics.sgd import run_sgd
 from meanfield.model.laws import IsotropicGaussians
 from meanfield.model.network import Network
-from meanfield.studies.dropped_layers import dropped_entries
+from meanfield.studies.dropped_layers import N_ORDERS, dropped_curve
 from meanfield.studies.evaluation import FixedSamples
 from meanfield.studies.memory import array_bytes
 
@@ -45,15 +46,16 @@ DEFAULT_NEURONS = 512
 DEFAULT_SEEDS = 4
 DEFAULT_HORIZON = 4.0
 N_SAMPLES = 500
-N_ORDERS = 40
 
 # Number of hidden layers, and what is trained; the last is the setting of the theorem for several layers.
 SETTINGS = {"two-layer": (1, "all"), "three-layer": (2, "all"), "three-layer, internal": (2, "internal")}
 
-DELTA = 0.8
+SEPARATION = 0.8  # Delta of the Gaussians
 ACTIVATION = "relu"
 NOISE = 2.0**-5  # alpha d
 ALLOWED = 0.1  # mean change, in units of L(0) - L(T)
+FEWEST_NEURONS = 16
+NARROWER = (16, 4)  # parts of N that bounds fitted at one width are checked at
 FEWEST_KEPT = 4
 KEPT_PER_OCTAVE = 2
 DTYPE = "float32"
@@ -82,9 +84,14 @@ class DimensionRun:
         return round(self.horizon / self.step_size)
 
     @property
+    def n_hidden(self) -> int:
+        """Number of hidden layers H."""
+        return SETTINGS[self.setting][0]
+
+    @property
     def widths(self) -> tuple[int, ...]:
         """(d, N, .., N, 1)."""
-        return (self.dim, *[self.n_neurons] * SETTINGS[self.setting][0], 1)
+        return (self.dim, *[self.n_neurons] * self.n_hidden, 1)
 
 
 def grid(
@@ -96,12 +103,12 @@ def grid(
     n_samples: int = N_SAMPLES,
     n_orders: int = N_ORDERS,
 ) -> list[DimensionRun]:
-    """Return the runs of the study: every setting x dimension x replica.
+    """Return the runs of the study: every setting x dimension x width x replica, the narrower widths first.
 
     Parameters
     ----------
     dimensions : d, at least 1
-    n_neurons : N of each hidden layer, at least 16
+    n_neurons : N of each hidden layer, at least 16; N/16 and N/4 too, where that is at least 16
     n_seeds : replicas of each
     horizon : time T, at least one step of the lowest dimension
     n_samples : fresh samples that a measurement uses
@@ -115,11 +122,11 @@ def grid(
     numbers = sorted({check_integer("dimensions", dim, least=1) for dim in dimensions})
     if not numbers:
         raise ValueError("dimensions must hold at least one number, got none")
-    width = check_integer("neurons", n_neurons, least=16)
+    widest = check_integer("neurons", n_neurons, least=FEWEST_NEURONS)
+    widths = [*(widest // part for part in NARROWER if widest // part >= FEWEST_NEURONS), widest]
     options = (check_positive("horizon", horizon), check_integer("samples", n_samples, least=100))
     orders = check_integer("orders", n_orders, least=2)
-    places = product(SETTINGS, numbers, range(n_seeds))
-    runs = [DimensionRun(setting, dim, width, seed, *options, orders) for setting, dim, seed in places]
+    runs = [DimensionRun(*place, *options, orders) for place in product(SETTINGS, numbers, widths, range(n_seeds))]
     if runs[0].n_steps < 1:
         raise ValueError(f"horizon must be at least one step of {runs[0].step_size:g}, got {horizon:g}")
     return runs
@@ -128,7 +135,7 @@ def grid(
 def cost(run: DimensionRun) -> float:
     """Estimate the work of a run, in multiplications."""
     n_weights = sum(before * after for before, after in zip(run.widths[:-1], run.widths[1:], strict=True))
-    drawn = run.n_samples * run.n_orders if len(run.widths) > 3 else 0
+    drawn = run.n_samples * run.n_orders if run.n_hidden > 1 else 0
     return n_weights * (10.0 * run.n_steps + 2 * drawn)
 
 
@@ -145,12 +152,12 @@ def kept_numbers(n_neurons: int) -> list[int]:
 
 
 def one_run(run: DimensionRun, rng: np.random.Generator) -> dict[str, pd.DataFrame]:
-    """Train one network and measure it: frames ``summary`` (one row) and ``curve``, a row a layer and kept number.
+    """Train one network and measure it: frames ``summary`` (one row) and ``curve``, the table of `dropped_curve`.
 
-    The streams for initial weights, training samples and evaluation are the same in every setting.
+    The streams for initial weights, training samples, evaluation and orders are the same in every setting and width.
     """
-    for_weights, for_training, for_evaluation = rng.spawn(3)
-    law = IsotropicGaussians(run.dim, DELTA)
+    for_weights, for_training, for_evaluation, for_orders = rng.spawn(4)
+    law = IsotropicGaussians(run.dim, SEPARATION)
     samples = FixedSamples(law, run.n_samples, for_evaluation)
     start = initial_network(run, for_weights)
     trajectory = run_sgd(
@@ -163,22 +170,18 @@ def one_run(run: DimensionRun, rng: np.random.Generator) -> dict[str, pd.DataFra
         on_divergence="stop",
         rng=for_training,
     )
-    dropped = dropped_entries(run.widths[1:-1], kept_numbers(run.n_neurons))
-    curve = samples.curve(trajectory.final, dropped["entry"].tolist(), std=False, n_subsets=run.n_orders)
     summary = {
         "status": trajectory.status,
         "initial_risk": samples.snapshot(start)["risk"],
-        "risk": curve["risk"].iloc[0],
+        "risk": samples.snapshot(trajectory.final)["risk"],
     }
-    columns = curve[["mean_change", "standard_error", "method"]]
     return {
         "summary": pd.DataFrame([summary]),
-        "curve": pd.concat([dropped[["dropped", "n_kept"]], columns], axis=1),
+        "curve": dropped_curve(trajectory.final, samples, kept_numbers(run.n_neurons), run.n_orders, for_orders),
     }
 
 
 def initial_network(run: DimensionRun, rng: np.random.Generator) -> Network:
     """Draw the start: first weights N(0, I/d), internal ones N(1, 1), output weights N(0, 1), biases 0."""
-    internal = SETTINGS[run.setting][0] - 1
-    mean = (0.0, *[1.0] * internal, 0.0)
+    mean = (0.0, *[1.0] * (run.n_hidden - 1), 0.0)
     return Network.init(run.widths, activation=ACTIVATION, biases=True, mean=mean, dtype=DTYPE, rng=rng)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -19,10 +19,12 @@ from meanfield.studies.dimension import (
     memory,
     one_run,
 )
+from meanfield.studies.dimension_bounds import HeldForm, discrepancies, held_discrepancy, held_form
 from meanfield.studies.dimension_tables import exponent_in_dimension, needed_numbers, relative_changes, uncensored
 from meanfield.studies.dropped_layers import ALL_LAYERS
 from meanfield.studies.report import Report, Study, diverged_runs, plus_minus
 from meanfield.studies.store import Store
+from meanfield.theory.prefactor import describe_checked
 from meanfield.theory.scaling import ExponentFit, equivalence_test, fit_exponent
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ NAMES = {
     "three-layer": "three layers of weights, all trained",
     "three-layer, internal": "three layers of weights, the internal one trained",
 }
+THEOREMS = {name: f"Theorem {1 if n_hidden == 1 else 2}" for name, (n_hidden, _) in SETTINGS.items()}
+LIMIT_THEOREM = "Theorem 5.4 of Araújo, Oliveira & Yukimura"
 LEGEND = (
     f"needed: neurons kept in every hidden layer for a mean loss change of {ALLOWED:.0%} of L(0) - L(T), the "
     "finite-population factor (N - m)/(N - 1) taken off; +- is half the 90% Student interval over seeds; - where "
@@ -46,24 +50,68 @@ MEANING = (
     "constant that is not known. Numbers that do not grow with d agree with both, and show the second loose here, not "
     "wrong: other laws, starts or times may need more. Numbers that grow over a finite range would refute neither."
 )
+OF_FORMS = (
+    "The forms' constants are fitted at the smallest d: changes that grow with d, or differ with N, by more than the "
+    "form would refute it; smaller ones cannot, and ratios that fall with d say how loose it gets. For the distance to "
+    "the mean-field limit the widest network N' stands for it, held to form(N) + form(N'): both take the same steps on "
+    "the same samples, so that this could refute the term sqrt(d/N), but none in alpha, and no distance that all "
+    "widths share is seen."
+)
 
 
 def report(store: Store, runs: Sequence[DimensionRun]) -> Report:
     """Read the finished ``runs`` back and conclude; diverged ones are named and left out."""
     diverged = diverged_runs(store, runs)
     finished = [run for run in runs if run not in diverged]
-    named = [f"{run.setting}, d = {run.dim}, seed {run.seed}: {word}" for run, word in diverged.items()]
+    named = [
+        f"{run.setting}, d = {run.dim}, N = {run.n_neurons}, seed {run.seed}: {word}" for run, word in diverged.items()
+    ]
     if not finished:
         return Report({}, {}, pd.DataFrame(), named)
     summary, curve = (store.frames(name, finished) for name in ("summary", "curve"))
     changes = relative_changes(summary, curve)
-    needed = needed_numbers(changes, ALLOWED)
+    needed = needed_numbers(_of_widest(changes), ALLOWED)
+    forms, limits = _held_forms(finished, curve), _held_limits(finished, summary)
     tables = {"summary": summary, "changes": changes, "needed": needed}
-    words = [*_verdict(finished[0], needed), LEGEND, MEANING, *named]
-    return Report(tables, _figures(changes, needed), _short(summary, needed), words)
+    tables |= {"theorem": _checked(forms), "discrepancy": _checked(limits)}
+    words = [*_verdict(finished[0].horizon, needed, forms, limits), LEGEND, MEANING, OF_FORMS, *named]
+    return Report(tables, _figures(_of_widest(changes), needed), _short(_of_widest(summary), needed), words)
 
 
 STUDY = Study("dimension", one_run, cost, memory, report)
+
+
+def _of_widest(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows[rows["n_neurons"] == rows["n_neurons"].max()]
+
+
+def _held_forms(runs: Sequence[DimensionRun], curve: pd.DataFrame) -> dict[str, HeldForm | str]:
+    """Hold the form of each setting's theorem against its quantiles; the reason where that cannot be done."""
+    return {
+        setting: _or_reason(
+            held_form, [run for run in runs if run.setting == setting], curve[curve["setting"] == setting]
+        )
+        for setting in _present(curve)
+    }
+
+
+def _held_limits(runs: Sequence[DimensionRun], summary: pd.DataFrame) -> dict[str, HeldForm | str]:
+    """Hold the form of the distance to the limit against several layers; the reason where that cannot be done."""
+    gaps = discrepancies(runs, summary)
+    deep = [setting for setting in _present(summary) if SETTINGS[setting][0] > 1]
+    return {setting: _or_reason(held_discrepancy, gaps[gaps["setting"] == setting]) for setting in deep}
+
+
+def _or_reason(hold: Callable[..., HeldForm], *measured: Any) -> HeldForm | str:
+    try:
+        return hold(*measured)
+    except ValueError as error:
+        return f"not judged: {error}"
+
+
+def _checked(held: dict[str, HeldForm | str]) -> pd.DataFrame:
+    parts = [one.checked.assign(setting=setting) for setting, one in held.items() if not isinstance(one, str)]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["setting"])
 
 
 def _figures(changes: pd.DataFrame, needed: pd.DataFrame) -> dict[str, Figure]:
@@ -94,10 +142,16 @@ def _column(rows: pd.DataFrame, name: str) -> pd.Series:
     return pd.Series([plus_minus(*pair) for pair in means.itertuples(index=False)], index=means.index, dtype=object)
 
 
-def _verdict(run: DimensionRun, needed: pd.DataFrame) -> Iterator[str]:
+def _verdict(
+    horizon: float,
+    needed: pd.DataFrame,
+    forms: dict[str, HeldForm | str],
+    limits: dict[str, HeldForm | str],
+) -> Iterator[str]:
+    widest = int(needed["n_neurons"].max())
     yield (
-        f"isotropic Gaussians, {ACTIVATION} with biases, N = {run.n_neurons} in every hidden layer, w ~ N(0, I/d), "
-        f"alpha d = {NOISE:g}, T = {run.horizon:g}: outside the theorems' assumptions (the activation is not bounded)"
+        f"isotropic Gaussians, {ACTIVATION} with biases, N = {widest} in every hidden layer, w ~ N(0, I/d), "
+        f"alpha d = {NOISE:g}, T = {horizon:g}: outside the theorems' assumptions (the activation is not bounded)"
     )
     present = _present(needed)
     for setting in present:
@@ -105,8 +159,23 @@ def _verdict(run: DimensionRun, needed: pd.DataFrame) -> Iterator[str]:
         here = needed[needed["setting"] == setting]
         for dropped in sorted(here["dropped"].unique()):
             yield f"  needed in {dropped}: {_exponent(here[here['dropped'] == dropped])}"
+        yield f"  form of {THEOREMS[setting]} on |L_A - L|: {_on_form(forms[setting])}"
+        if setting in limits:
+            yield f"  form of {LIMIT_THEOREM} on |L_N - L_{widest}|: {_on_form(limits[setting], 'differences')}"
     for setting in present[1:]:
         yield f"{setting} over {present[0]}, needed in all layers: {_ratio(needed, setting, present[0])}"
+
+
+def _on_form(held: HeldForm | str, measured: str = "quantiles") -> str:
+    """Say whether a form is refuted away from where its constant was fitted, and how loose it is in each dimension."""
+    if isinstance(held, str):
+        return held
+    largest = held.checked.groupby("dim")["ratio"].max()
+    by_dimension = ", ".join(f"{ratio:.2g} ({dim})" for dim, ratio in largest.items())
+    return (
+        f"{describe_checked(held.checked, measured)}; largest ratio to it (d): {by_dimension}; constant "
+        f"{held.constant:.3g} fitted at {held.place}"
+    )
 
 
 def _exponent(rows: pd.DataFrame) -> str:

@@ -22,16 +22,22 @@ def relative_changes(summary: pd.DataFrame, curve: pd.DataFrame) -> pd.DataFrame
     With one hidden layer and the square loss this is c_N/m in those units: without the factor, keeping all of few
     neurons would look like needing few.
 
+    Parameters
+    ----------
+    summary : columns setting, dim, n_neurons, seed, initial_risk and risk, L(0) and L(T)
+    curve : the first four of these columns, dropped, n_kept below n_neurons, mean_change
+
     Returns
     -------
     DataFrame with columns setting, dim, n_neurons, seed, dropped, n_kept, relative_change (infinite if nothing gained)
     """
     keys = ["setting", "dim", "n_neurons", "seed"]
-    gained = summary[keys].assign(gained=summary["initial_risk"] - summary["risk"])
-    table = curve[[*keys, "dropped", "n_kept", "mean_change"]].merge(gained, on=keys)
+    of_network = summary[keys].assign(gained=summary["initial_risk"] - summary["risk"])
+    table = curve[[*keys, "dropped", "n_kept", "mean_change"]].merge(of_network, on=keys)
     factor = finite_population_factor(table["n_neurons"], table["n_kept"]) * table["n_kept"]
-    change = table.pop("mean_change") / factor / table.pop("gained").clip(lower=0)
-    return table.assign(relative_change=change.fillna(0.0))
+    change, gained = table.pop("mean_change") / factor, table.pop("gained")
+    # Falls of the loss too: in units of nothing they would look like needing few.
+    return table.assign(relative_change=(change / gained).where(gained > 0, math.inf))
 
 
 def needed_number(n_kept: ArrayLike, changes: ArrayLike, allowed: float) -> float:

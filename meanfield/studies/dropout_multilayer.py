@@ -24,19 +24,17 @@ import pandas as pd
 from meanfield.checks import check_choice, check_integer, check_positive
 from meanfield.dynamics.sgd import run_sgd
 from meanfield.landscape.movement import movement
-from meanfield.landscape.permutations import quantile_table
 from meanfield.model.activations import ACTIVATIONS
 from meanfield.model.laws import Empirical, Law
 from meanfield.model.network import Network
 from meanfield.studies.data import checked_digest, held_out, is_file, law_of
 from meanfield.studies.dropout import BOUNDED_ACTIVATIONS, kept_numbers, status_of
-from meanfield.studies.dropped_layers import dropped_entries, layer_name
+from meanfield.studies.dropped_layers import N_ORDERS, dropped_curve
 from meanfield.studies.evaluation import FixedSamples, held_out_error
 from meanfield.studies.memory import array_bytes
 from meanfield.theory.prefactor import LEAST_KEPT
 
 __all__ = [
-    "DELTA",
     "SETTINGS",
     "MultilayerRun",
     "Recipe",
@@ -53,11 +51,6 @@ __all__ = [
 SETTINGS = ("all", "internal", "control")
 
 INTERNAL_MEAN, FIRST_STD = 1.0, 1.0
-
-# Quantiles at 1 - delta have an upper end from 35 orders on.
-DELTA = 0.1
-N_ORDERS = 40
-INTERVAL_LEVEL = 0.95
 
 
 @dataclass(frozen=True)
@@ -226,8 +219,7 @@ def one_run(run: MultilayerRun, rng: np.random.Generator) -> dict[str, pd.DataFr
     """Train one network and measure it: frames ``summary``, ``curve``, ``movement``.
 
     - summary : one row: status, risk, initial_risk, test_error
-    - curve : a row for every layer that loses neurons ("layer 1", .., "all layers") and m kept in it: moments of
-      L_A - L as in `dropout_curve`, and the (1 - delta)-quantile of |L_A - L| with its interval
+    - curve : `dropped_curve`, a row for every layer that loses neurons ("layer 1", .., "all layers") and m kept in it
     - movement : the table of `meanfield.landscape.movement.movement`
 
     The streams for initial weights, training samples, evaluation and orders are the same at every width.
@@ -262,7 +254,7 @@ def _trained_and_measured(run: MultilayerRun, rng: np.random.Generator) -> dict[
     }
     return {
         "summary": pd.DataFrame([summary]),
-        "curve": _curve(run, final, samples, for_orders),
+        "curve": dropped_curve(final, samples, measured_numbers(run.n_neurons), run.n_orders, for_orders),
         "movement": movement(start, final, least_change=0.0),
     }
 
@@ -280,19 +272,3 @@ def initial_network(run: MultilayerRun, rng: np.random.Generator) -> Network:
         dtype=run.dtype,
         rng=rng,
     )
-
-
-MOMENTS = ["mean_change", "std_change", "standard_error", "method"]
-CURVE = ["n_kept", *MOMENTS, "quantile", "magnitude", "magnitude_low", "magnitude_high"]
-
-
-def _curve(run: MultilayerRun, network: Network, samples: FixedSamples, rng: np.random.Generator) -> pd.DataFrame:
-    """Return moments and quantiles from random orders; of the last hidden layer alone the moments are exact."""
-    dropped = dropped_entries(network.widths[1:-1], measured_numbers(run.n_neurons))
-    entries = dropped["entry"].tolist()
-    drawn = samples.drawn(network, entries, run.n_orders, rng)
-    table = quantile_table(network, entries, drawn, [1 - DELTA], INTERVAL_LEVEL).assign(n_kept=dropped["n_kept"])
-    of_last = (dropped["dropped"] == layer_name(run.n_hidden)).to_numpy()
-    exact = samples.curve(network, dropped.loc[of_last, "entry"].tolist(), std=True)
-    table.loc[of_last, MOMENTS] = exact[MOMENTS].to_numpy()
-    return pd.concat([dropped["dropped"], table[CURVE]], axis=1)

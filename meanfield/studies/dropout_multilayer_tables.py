@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from meanfield.studies.dropout_bounds_tables import FittedTheorem, width_of_fit
-from meanfield.studies.dropout_multilayer import DELTA, MultilayerRun
-from meanfield.studies.dropped_layers import ALL_LAYERS
+from meanfield.studies.dropout_multilayer import MultilayerRun
+from meanfield.studies.dropped_layers import ALL_LAYERS, DELTA
 from meanfield.theory.prefactor import check_prefactor, fit_prefactor
 from meanfield.theory.scaling import finite_population_factor, fit_exponent
 

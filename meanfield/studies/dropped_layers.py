@@ -1,4 +1,4 @@
-"""From which hidden layers a study drops neurons: from each alone, and from all at once."""
+"""Dropping neurons from each hidden layer alone, and from all at once: which entries that is, and what it costs."""
 
 from __future__ import annotations
 
@@ -7,9 +7,22 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-__all__ = ["ALL_LAYERS", "dropped_entries", "layer_name"]
+from meanfield.landscape.counts import only_last_dropped
+from meanfield.landscape.permutations import quantile_table
+from meanfield.model.network import Network
+from meanfield.studies.evaluation import FixedSamples
+
+__all__ = ["ALL_LAYERS", "DELTA", "N_ORDERS", "dropped_curve", "dropped_entries", "layer_name"]
 
 ALL_LAYERS = "all layers"
+
+# Quantiles at 1 - delta have an upper end from 36 orders on.
+DELTA = 0.1
+N_ORDERS = 40
+INTERVAL_LEVEL = 0.95
+
+MOMENTS = ["mean_change", "std_change", "standard_error", "method"]
+CURVE = ["n_kept", *MOMENTS, "quantile", "magnitude", "magnitude_low", "magnitude_high"]
 
 
 def layer_name(layer: int) -> str:
@@ -39,3 +52,32 @@ def dropped_entries(hidden: Sequence[int], n_kept: Sequence[int]) -> pd.DataFram
             for m in n_kept
         ]
     )
+
+
+def dropped_curve(
+    network: Network, samples: FixedSamples, n_kept: Sequence[int], n_orders: int, rng: np.random.Generator
+) -> pd.DataFrame:
+    """Return moments of L_A - L and the (1 - delta)-quantile of |L_A - L| with its interval, from random orders.
+
+    Where neurons of the last hidden layer alone are dropped the moments are those over all subsets.
+
+    Parameters
+    ----------
+    n_kept : numbers m, as in `dropped_entries`
+    n_orders : random orders of the neurons, at least 2; a set of every size from each
+    rng : Generator that the orders are drawn from
+
+    Returns
+    -------
+    DataFrame with one row a layer that loses neurons and m: dropped and n_kept as in `dropped_entries`; mean_change,
+    std_change, standard_error and method as in `meanfield.dropout_curve`; quantile, magnitude, magnitude_low and
+    magnitude_high as in `meanfield.dropout_quantiles`
+    """
+    dropped = dropped_entries(network.widths[1:-1], n_kept)
+    entries = dropped["entry"].tolist()
+    drawn = samples.drawn(network, entries, n_orders, rng)
+    table = quantile_table(network, entries, drawn, [1 - DELTA], INTERVAL_LEVEL).assign(n_kept=dropped["n_kept"])
+    of_last = np.array([only_last_dropped(network, entry) for entry in entries])
+    exact = samples.curve(network, dropped.loc[of_last, "entry"].tolist(), std=True)
+    table.loc[of_last, MOMENTS] = exact[MOMENTS].to_numpy()
+    return pd.concat([dropped["dropped"], table[CURVE]], axis=1)

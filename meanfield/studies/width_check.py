@@ -46,6 +46,7 @@ __all__ = [
 DEFAULT_WIDTHS = (64, 128, 256, 512, 1024)
 DEFAULT_HIDDEN = (1, 2)
 DEFAULT_SEEDS = 4
+ZERO_MEAN_REPLICAS = 3  # of each other one: averages of zero-mean weights vary most between replicas
 DEFAULT_STEP_SIZE = 0.01
 DEFAULT_STEPS = 4
 
@@ -88,7 +89,7 @@ def grid(
     ----------
     widths : numbers of neurons N of each hidden layer, at least 2
     n_hidden : numbers of hidden layers, at least 1
-    n_seeds : replicas of each
+    n_seeds : replicas of each, of networks with zero-mean weights three times as many
     step_size : alpha, at every width
     n_steps : of `BATCH_SIZE` samples each; networks with zero-mean weights take one
 
@@ -104,8 +105,13 @@ def grid(
             f"widths and hidden layers must each hold at least one number, got {list(widths)} and {list(n_hidden)}"
         )
     alpha, most = check_positive("step size", step_size), check_integer("steps", n_steps, least=1)
-    places = product(SETTINGS, depths, sizes, range(n_seeds))
-    return [WidthCheckRun(*place, alpha, 1 if place[0] == "zero-mean" else most) for place in places]
+    runs = []
+    for setting in SETTINGS:
+        zero_mean = setting == "zero-mean"
+        replicas = range(n_seeds * ZERO_MEAN_REPLICAS if zero_mean else n_seeds)
+        places = product([setting], depths, sizes, replicas)
+        runs += [WidthCheckRun(*place, alpha, 1 if zero_mean else most) for place in places]
+    return runs
 
 
 def expected_slope(setting: str, n_hidden: int, quantity: str, layer: int) -> float | None:

@@ -7,7 +7,8 @@
 | `discrepancy_form` | the difference between the loss of SGD at width N and that of the mean-field limit |
 
 The constants depend on the training time T and the number of layers, not on m, N, alpha or the dimension: fitted in one
-place, such a bound can be refuted in all others (`meanfield.theory.prefactor` for the two that can be named there).
+place, such a bound can be refuted in all others (`meanfield.theory.prefactor`, and `meanfield.theory.discrepancy` for
+the last one).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from meanfield.checks import check_integer, check_positive
+from meanfield.checks import check_integer, check_numbers, check_positive
 from meanfield.theory.bounds import check_delta
 
 __all__ = ["FORMS", "discrepancy_form", "multilayer_form", "theorem_form"]
@@ -42,7 +43,9 @@ def theorem_form(
 
     Raises
     ------
-    ValueError : ``n_kept`` outside 1..n_neurons; ``step_size``, ``n_parameters`` or ``delta`` out of range
+    TypeError : ``n_kept`` or ``n_neurons`` does not hold numbers
+    ValueError : ``n_kept`` outside 1..n_neurons, an infinite ``n_neurons``, or no numbers; ``step_size``,
+        ``n_parameters`` or ``delta`` out of range
 
     Source: form of Shevchenko & Mondelli 2020, Theorem 1.
     """
@@ -71,7 +74,7 @@ def multilayer_form(
 
     Raises
     ------
-    ValueError : as `theorem_form`
+    TypeError, ValueError : as `theorem_form`
 
     Source: form of Shevchenko & Mondelli 2020, Theorem 2.
     """
@@ -95,13 +98,12 @@ def discrepancy_form(n_neurons: ArrayLike, *, step_size: float, n_parameters: in
 
     Raises
     ------
-    ValueError : ``n_neurons`` below 1; ``step_size`` or ``n_parameters`` out of range
+    TypeError : ``n_neurons`` does not hold numbers
+    ValueError : ``n_neurons`` below 1, infinite, or no numbers; ``step_size`` or ``n_parameters`` out of range
 
     Source: form of Araújo, Oliveira & Yukimura 2019, Theorem 5.4.
     """
-    total = np.asarray(n_neurons, dtype=np.float64)
-    if not (total >= 1).all():
-        raise ValueError(f"n_neurons must be at least 1, got {total.min():g}")
+    total = _checked_widths(n_neurons)
     alpha, dimension = check_positive("step_size", step_size), _dimension(n_parameters)
     return np.sqrt(dimension / total) + alpha + math.sqrt(alpha * dimension)
 
@@ -110,10 +112,17 @@ FORMS: dict[str, Callable[..., Array]] = {"two-layer": theorem_form, "multilayer
 
 
 def _checked_counts(n_kept: ArrayLike, n_neurons: ArrayLike) -> tuple[Array, Array]:
-    kept, total = np.asarray(n_kept, dtype=np.float64), np.asarray(n_neurons, dtype=np.float64)
-    if not ((kept >= 1) & (kept <= total)).all():
+    kept, total = check_numbers("n_kept", n_kept), _checked_widths(n_neurons)
+    if not (kept.size and ((kept >= 1) & (kept <= total)).all()):
         raise ValueError(f"n_kept must lie in 1..n_neurons, got {n_kept!r} of {n_neurons!r}")
     return kept, total
+
+
+def _checked_widths(n_neurons: ArrayLike) -> Array:
+    total = check_numbers("n_neurons", n_neurons)
+    if not (total.size and ((total >= 1) & np.isfinite(total)).all()):
+        raise ValueError(f"n_neurons must be at least 1 and finite, got {n_neurons!r}")
+    return total
 
 
 def _tail(delta: float) -> float:

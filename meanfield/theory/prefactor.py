@@ -23,7 +23,7 @@ from meanfield.checks import check_choice
 from meanfield.theory.bounds import check_delta
 from meanfield.theory.forms import FORMS
 
-__all__ = ["PrefactorFit", "check_prefactor", "fit_prefactor", "rows_of_quantile"]
+__all__ = ["PrefactorFit", "check_prefactor", "describe_checked", "fit_prefactor", "rows_of_quantile"]
 
 COLUMNS = ("n_neurons", "n_kept", "quantile", "magnitude", "magnitude_low", "magnitude_high")
 
@@ -131,6 +131,24 @@ def check_prefactor(
         )
     bound = here.bound(others["n_kept"], others["n_neurons"])
     return others.assign(bound=bound, ratio=others["magnitude"] / bound, fails=others["magnitude_low"] > bound)
+
+
+def describe_checked(checked: pd.DataFrame, measured: str = "quantiles") -> str:
+    """Say whether numbers from elsewhere, ``measured`` in words, refute the bound, or how many lie above it.
+
+    A number above the bound refutes it only with its whole interval; a bound that is not refuted need not hold.
+
+    Parameters
+    ----------
+    checked : columns ratio and fails, as `check_prefactor` returns them
+    """
+    n_failing, n_above, n_rows = int(checked["fails"].sum()), int((checked["ratio"] > 1).sum()), len(checked)
+    if n_failing:
+        return f"FAILS at {n_failing} of {n_rows} {measured}, whose whole intervals are above the bound"
+    above = (
+        f"{n_above} of them above the bound, but with intervals too wide to tell" if n_above else "all below the bound"
+    )
+    return f"not refuted by {n_rows} {measured}, {above}"
 
 
 def rows_of_quantile(quantiles: pd.DataFrame, level: float) -> pd.DataFrame:

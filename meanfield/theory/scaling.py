@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
 
-from meanfield.checks import check_positive
+from meanfield.checks import check_numbers, check_positive
 
 __all__ = [
     "ExponentFit",
@@ -180,7 +180,7 @@ def settled_from(
     Source: fixed-sequence testing, Maurer, Hothorn & Lehmacher 1995; TOST, Schuirmann 1987.
     """
     margin = check_positive("margin", margin)
-    neurons = _as_float("widths", widths, "integers")
+    neurons = check_numbers("widths", widths, "integers")
     points, log_values = _seed_curves(neurons, values, seed, "widths", "values")
     n_ranges = _count_admissible(points, min_factor)
     fits = [_fit(points[j:], log_values[:, j:], TOST_LEVEL) for j in reversed(range(n_ranges))]
@@ -204,7 +204,7 @@ def finite_population_factor(n_neurons: ArrayLike, n_kept: ArrayLike) -> NDArray
 
     Exactly 0 at m = N, N = 1 included. Integers, 1 <= m <= N; the two arguments broadcast.
     """
-    total, kept = _as_float("n_neurons", n_neurons, "integers"), _as_float("n_kept", n_kept, "integers")
+    total, kept = check_numbers("n_neurons", n_neurons, "integers"), check_numbers("n_kept", n_kept, "integers")
     total, kept = np.broadcast_arrays(total, kept)
     wrong = (kept < 1) | (kept > total)
     if wrong.any():
@@ -255,7 +255,7 @@ def _seed_curves(
     x: ArrayLike, y: ArrayLike, seed: ArrayLike, x_name: str, y_name: str
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Arrange the rows as distinct x (n_points,) and log y (n_seeds, n_points), or say what prevents it."""
-    abscissa, ordinate, labels = _as_float(x_name, x), _as_float(y_name, y), np.asarray(seed)
+    abscissa, ordinate, labels = check_numbers(x_name, x), check_numbers(y_name, y), np.asarray(seed)
     if abscissa.ndim != 1 or not abscissa.shape == ordinate.shape == labels.shape:
         raise ValueError(
             f"{x_name}, {y_name} and seed must be one-dimensional and of equal length, one row a "
@@ -300,11 +300,3 @@ def _check_coverage(counts: NDArray[Any], seeds: NDArray[Any], points: NDArray[A
             f"{seeds[s]} has {counts[s, j]} rows at {points[j]:.8g}: average repeated rows; add a missing "
             "one or drop its point from every seed"
         )
-
-
-def _as_float(name: str, values: ArrayLike, kind: str = "numbers") -> NDArray[np.float64]:
-    """Values of ``kind`` "numbers" or "integers" as float64, where products of widths cannot overflow."""
-    array = np.asarray(values)
-    if array.dtype.kind not in ("iu" if kind == "integers" else "iuf"):
-        raise TypeError(f"{name} must hold {kind}, got dtype {array.dtype}: convert it with astype first")
-    return array.astype(np.float64)

@@ -20,8 +20,9 @@ threadpool_limits(int(sys.argv[1]), user_api="blas")
 rng = np.random.default_rng(0)
 law = Empirical(rng.standard_normal((200, 300)) / 17, rng.standard_normal((200, 2)))
 digest = hashlib.sha256()
-for dtype in (np.float32, np.float64):
-    network = Network.init((300, 1500, 2), biases=True, dtype=dtype, rng=1)
+# Several layers in one precision: each is a compilation, half a minute long.
+for widths, dtype in (((300, 1500, 2), np.float32), ((300, 1500, 2), np.float64), ((300, 700, 530, 2), np.float64)):
+    network = Network.init(widths, biases=True, dtype=dtype, rng=1)
     measure = lambda net: {"risk": risk(net, law).value}
     record = Recording(steps=[5, 150], measure=measure) if recorded else None
     for batch_size in (1, 3):

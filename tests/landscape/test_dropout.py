@@ -304,6 +304,8 @@ def test_the_standard_error_counts_subsets_and_fresh_samples():
         ([(3, 4)], ValueError, r"integers or tuples of 1, one a hidden layer, got \(3, 4\)"),
         ([], ValueError, "n_kept must hold at least one entry, got none"),
         (7, TypeError, r"n_kept must be a sequence of integers, got 7: pass \[7\]"),
+        (np.array(3), TypeError, r"n_kept must be a sequence of integers, got array\(3\)"),
+        ("12", TypeError, "n_kept must be a sequence of integers, got '12'"),
     ],
 )
 def test_bad_numbers_of_kept_neurons(n_kept, error, message):
@@ -357,7 +359,10 @@ def test_unknown_losses():
         ([1, 1], ValueError, "kept.0. must be distinct"),
         ([0.5], TypeError, "kept.0. must hold integer positions"),
         (3, ValueError, "kept.0. must be a non-empty one-dimensional array"),
-        ([[0], [1]], ValueError, "one index array a hidden layer, 1, got 2"),
+        ([[0], [1]], ValueError, "kept must hold 1 index arrays, one a hidden layer, got 2"),
+        (None, TypeError, "kept.0. must hold integer positions"),
+        ([0, [1]], ValueError, "kept must hold 1 index arrays, one a hidden layer, got 2"),
+        ([[0, [1]]], TypeError, "kept.0. must hold integer positions"),
     ],
 )
 def test_bad_sets_of_kept_neurons(kept, error, message):

@@ -221,13 +221,15 @@ KEPT = [[0], [1, 2]]
         (KEPT, 0, ValueError, "layer must be in 1..2, got 0"),
         (KEPT, 3, ValueError, "layer must be in 1..2, got 3"),
         (KEPT, 1.0, TypeError, "layer must be an integer, got 1.0"),
-        ([[0]], 2, ValueError, "kept must hold one index array a hidden layer, 2, got 1"),
-        ([*KEPT, [0]], 1, ValueError, "kept must hold one index array a hidden layer, 2, got 3"),
+        ([[0]], 2, ValueError, "kept must hold 2 index arrays, one a hidden layer, got 1"),
+        ([*KEPT, [0]], 1, ValueError, "kept must hold 2 index arrays, one a hidden layer, got 3"),
         ([[], [1]], 1, ValueError, r"kept\[0\] must be a non-empty one-dimensional array, got shape \(0,\)"),
         ([[0], []], 2, ValueError, r"kept\[1\] must be a non-empty one-dimensional array, got shape \(0,\)"),
         ([[0], [6]], 2, ValueError, r"kept\[1\] must lie in 0..5, got values 6..6"),
         ([[0], [1, 1]], 2, ValueError, r"kept\[1\] must be distinct, got 1 repeated"),
         ([[0], [0.5]], 2, TypeError, r"kept\[1\] must hold integer positions"),
+        (None, 1, TypeError, "kept must be a sequence of index arrays, one a hidden layer, got None"),
+        (3, 1, TypeError, "kept must be a sequence of index arrays, one a hidden layer, got 3"),
     ],
 )
 def test_kept_sets_that_do_not_fit(kept, layer, error, message):

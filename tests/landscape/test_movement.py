@@ -31,7 +31,8 @@ def test_the_table_is_the_definition(monkeypatch, chunk):
     before = random_network(WIDTHS)
     changes = random_changes(before)
     table = movement(before, moved(before, changes))
-    assert list(table.columns) == ["layer", "rms_before", "rms_change", "mean_change", "relative_change"]
+    of_biases = ["bias_rms_change", "bias_relative_change"]
+    assert list(table.columns) == ["layer", "rms_before", "rms_change", "mean_change", "relative_change", *of_biases]
     assert table["layer"].tolist() == [0, 1, 2]
     for row, w, change in zip(table.itertuples(), before.weights, changes, strict=True):
         assert row.rms_before == pytest.approx(np.sqrt(np.mean(w**2)), rel=1e-12)
@@ -85,7 +86,53 @@ def test_layers_that_began_at_zero_move_by_nothing_or_infinitely():
     assert movement(before, after)["relative_change"].tolist() == [0.0, math.inf]
 
 
+def with_biases(network, changes):
+    biases = [b + change for b, change in zip(network.biases, changes, strict=True)]
+    return Network(network.weights, biases, activation=network.activation, scaling=network.scaling)
+
+
+def test_biases_are_measured_in_units_of_what_their_layer_began_with():
+    before = random_network(WIDTHS)
+    changes = [np.random.default_rng(2).standard_normal(b.shape) for b in before.biases]
+    table = movement(before, with_biases(before, changes))
+    assert (table["rms_change"] == 0).all()
+    for row, w, b, change in zip(table.itertuples(), before.weights, before.biases, changes, strict=True):
+        rms = np.sqrt(np.mean(change**2))
+        assert row.bias_rms_change == pytest.approx(rms, rel=1e-12)
+        assert row.bias_relative_change == pytest.approx(rms / np.sqrt(np.mean(w**2) + np.mean(b**2)), rel=1e-12)
+    without = random_network(WIDTHS, biases=False)
+    assert movement(without, without, least_change=0)[["bias_rms_change", "bias_relative_change"]].isna().all(axis=None)
+
+
+def test_training_hidden_biases_alone_is_learning_and_the_output_bias_alone_is_not():
+    before = Network.init((8, 50, 50, 1), biases=True, rng=0)
+    options = {"step_size": 0.05, "n_steps": 40, "rng": 1}
+    after = run_sgd(before, IsotropicGaussians(8, 0.5), trained=["bias_0", "bias_1"], **options).final
+    assert (movement(before, after)["bias_rms_change"][:2] > 0.01).all()
+    only_output = run_sgd(before, IsotropicGaussians(8, 0.5), trained=["bias_2"], **options).final
+    with pytest.warns(
+        MeanfieldWarning, match="no layer's weights or hidden biases moved by 0.01 of their size, at most"
+    ):
+        assert movement(before, only_output)["bias_rms_change"][2] > 0.1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"scaling": "standard"}, "the same scaling, got mean-field and standard"),
+        ({"activation": "tanh"}, "the same activation, got relu and tanh"),
+        ({"biases": False}, "the same presence of biases, got True and False"),
+        ({"dtype": np.float32}, "the same dtype, got float64 and float32"),
+    ],
+)
+def test_networks_of_another_kind_are_not_compared(change, message):
+    with pytest.raises(ValueError, match=message):
+        movement(random_network(WIDTHS), random_network(WIDTHS, **change))
+
+
 def test_bad_input():
+    with pytest.raises(TypeError, match="movement compares two Networks, got NoneType"):
+        movement(random_network(WIDTHS), None)
     with pytest.raises(ValueError, match=r"the same widths, got \(3, 6, 5, 2\) and \(3, 6, 4, 2\)"):
         movement(random_network(WIDTHS), random_network((3, 6, 4, 2)))
     network = random_network(WIDTHS)
@@ -93,12 +140,12 @@ def test_bad_input():
         movement(network, network, least_change=-1)
 
 
-def movement_of_internal_layers(n_neurons, **start):
-    """Relative change of the internal layers of four layers of weights, ends frozen, over a time of 1."""
-    before = Network.init((8, *[n_neurons] * 3, 1), activation="relu", rng=0, **start)
-    options = {"step_size": 0.05, "n_steps": 20, "batch_size": 5, "trained": "internal", "rng": 1}
+def movement_of_internal_layers(n_neurons, n_hidden=3, trained="internal", **start):
+    """Relative change of the layers of weights between hidden ones over a time of 1."""
+    before = Network.init((8, *[n_neurons] * n_hidden, 1), activation="relu", rng=0, **start)
+    options = {"step_size": 0.05, "n_steps": 20, "batch_size": 5, "trained": trained, "rng": 1}
     after = run_sgd(before, IsotropicGaussians(8, 0.5), **options).final
-    return movement(before, after, least_change=0.0)["relative_change"][1:3].to_numpy()
+    return movement(before, after, least_change=0.0)["relative_change"][1:n_hidden].to_numpy()
 
 
 def test_wide_networks_of_zero_mean_internal_weights_learn_less_and_others_do_not():
@@ -109,6 +156,13 @@ def test_wide_networks_of_zero_mean_internal_weights_learn_less_and_others_do_no
     narrow, wide = (movement_of_internal_layers(n, **large_mean) for n in (30, 480))
     np.testing.assert_allclose(narrow, wide, rtol=0.3)
     assert (wide > 10 * zero_mean[1]).all()
+
+
+@pytest.mark.parametrize("trained", ["all", "internal"])
+def test_with_two_hidden_layers_zero_mean_internal_weights_learn_at_every_width(trained):
+    narrow, wide = (movement_of_internal_layers(n, n_hidden=2, trained=trained) for n in (30, 480))
+    np.testing.assert_allclose(narrow, wide, rtol=0.3)
+    assert (wide > 0.1).all()
 
 
 def test_frozen_ends_and_a_zero_mean_start_are_warned_of():

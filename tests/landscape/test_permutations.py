@@ -320,6 +320,8 @@ def test_deeper_networks_have_subsets_drawn(loss):
         ({"n_kept": 2}, TypeError, r"n_kept must be a sequence of integers, got 2: pass \[2\]"),
         ({"quantiles": []}, ValueError, r"quantiles must hold at least one number, got none: pass e.g. \[0.95\]"),
         ({"quantiles": 0.5}, TypeError, r"quantiles must be a sequence of numbers, got 0.5: pass \[0.5\]"),
+        ({"quantiles": ["a"]}, TypeError, "quantiles must be a number, got 'a' of type str"),
+        ({"quantiles": np.array(0.5)}, TypeError, r"quantiles must be a sequence of numbers, got array\(0.5\)"),
         ({"quantiles": [0.5, 1.0]}, ValueError, "quantiles must lie between 0 and 1, got 1.0"),
         ({"quantiles": [np.nan]}, ValueError, "quantiles must lie between 0 and 1, got nan"),
         ({"level": 0.0}, ValueError, "level must lie between 0 and 1, got 0.0"),

@@ -206,13 +206,17 @@ def test_keep_leaves_biases_and_mean_field_weights_unscaled():
 @pytest.mark.parametrize(
     ("kept", "error", "match"),
     [
-        ([[0]], ValueError, "one index array a hidden layer, 2, got 1"),
+        ([[0]], ValueError, "kept must hold 2 index arrays, one a hidden layer, got 1"),
         ([[0], []], ValueError, r"kept\[1\] must be a non-empty one-dimensional array"),
         ([[0], [0, 0]], ValueError, r"kept\[1\] must be distinct, got 1 repeated"),
         ([[-1], [0]], ValueError, r"kept\[0\] must lie in 0..\d, got values -1..-1"),
         ([[0], [99]], ValueError, r"kept\[1\] must lie in"),
         ([[0], [True, False]], TypeError, r"kept\[1\] must hold integer positions, .*numpy.flatnonzero"),
         ([[0], [0.0]], TypeError, "integer positions"),
+        (5, TypeError, r"kept must be a sequence of index arrays, one a hidden layer, got 5: pass \[5\]"),
+        (None, TypeError, "kept must be a sequence of index arrays, one a hidden layer, got None$"),
+        ("01", TypeError, "kept must be a sequence of index arrays, one a hidden layer, got '01'"),
+        ([[0], [0, [1]]], TypeError, r"kept\[1\] must hold integer positions, got \[0, \[1\]\]"),
     ],
 )
 def test_keep_refuses(kept, error, match):
@@ -229,6 +233,8 @@ B = [np.ones(4), np.ones(2)]
 @pytest.mark.parametrize(
     ("weights", "biases", "error", "match"),
     [
+        (None, None, TypeError, "weights must be a sequence of arrays, one a layer, got None"),
+        (W, 5, TypeError, r"biases must be a sequence of arrays, one a layer, got 5"),
         ([W[0].astype(int), W[1]], None, TypeError, r"weights\[0\] must be float32 or float64, got int64"),
         (
             [W[0], W[1].astype(np.float16)],
@@ -397,6 +403,13 @@ def test_init_options():
     assert Network.init((3, 4, 2), rng=22).biases is None
 
 
+@pytest.mark.parametrize("one", [np.float32(1), np.int64(1), 1, 1.0])
+def test_numbers_of_every_type_are_means_and_standard_deviations(one):
+    expected = Network.init((3, 4, 2), mean=(1.0, 1.0), std=(1.0, 1.0), rng=0)
+    assert Network.init((3, 4, 2), mean=one, std=one, rng=0) == expected
+    assert Network.init((3, 4, 2), mean=(one, 1.0), std=np.array([one, 1]), rng=0) == expected
+
+
 def test_init_randomness_is_the_callers():
     generator = np.random.default_rng(23)
     first, second = (Network.init((3, 4, 2), rng=generator) for _ in range(2))
@@ -418,6 +431,12 @@ def test_init_randomness_is_the_callers():
         ((3, 4, 2), {"std": -1}, ValueError, "std must be finite and not negative"),
         ((3, 4, 2), {"mean": np.nan}, ValueError, "mean must be finite"),
         ((3, 4, 2), {"std": [None, np.inf]}, ValueError, "std must be finite and not negative"),
+        (3, {}, TypeError, r"widths must be a sequence of integers \(d, n_1, .., n_H, C\), got 3: pass \[3\]"),
+        ((3, 4, 2), {"dtype": "float99"}, TypeError, "dtype must be float32 or float64, got 'float99'"),
+        ((3, 4, 2), {"mean": True}, TypeError, "mean must be a number, got True of type bool"),
+        ((3, 4, 2), {"mean": ("a", 0)}, TypeError, "mean must be a number, got 'a' of type str"),
+        ((3, 4, 2), {"std": "yes"}, TypeError, "std must be a sequence of numbers, one a layer, got 'yes'"),
+        ((3, 4, 2), {"std": np.array(1.0)}, TypeError, "std must be a sequence of numbers, one a layer, got array"),
         ((3, 4, 2), {"mean": [0, 1, 2]}, ValueError, r"mean must be one number or one a layer \(2\), got 3"),
     ],
 )

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 
 from meanfield import IsotropicGaussians
-from meanfield.landscape.dropout import dropout_curve
 from meanfield.studies import dimension, dimension_report
 from meanfield.studies.dimension import SETTINGS, DimensionRun, cost, grid, initial_network, kept_numbers, one_run
+from meanfield.studies.dimension_bounds import discrepancies, held_discrepancy, held_form
 from meanfield.studies.dimension_report import STUDY
 from meanfield.studies.dimension_tables import (
     exponent_in_dimension,
@@ -22,10 +22,12 @@ from meanfield.studies.dimension_tables import (
     relative_changes,
     uncensored,
 )
+from meanfield.studies.dropped_layers import dropped_curve
 from meanfield.studies.engine import run_all, run_rng
+from meanfield.studies.evaluation import FixedSamples
 from meanfield.studies.store import Store
 
-SMALL = {"dimensions": [2, 8, 32], "n_neurons": 64, "n_seeds": 2, "horizon": 0.5, "n_samples": 100, "n_orders": 20}
+SMALL = {"dimensions": [2, 8, 32], "n_neurons": 64, "n_seeds": 2, "horizon": 0.5, "n_samples": 100, "n_orders": 36}
 
 
 def run_of(setting="three-layer", dim=8, **changes: object) -> DimensionRun:
@@ -37,11 +39,16 @@ def run_of(setting="three-layer", dim=8, **changes: object) -> DimensionRun:
 
 def test_the_grid_is_every_setting_dimension_and_replica_at_one_noise_and_horizon():
     runs = grid(**SMALL)
-    assert len(runs) == len(set(runs)) == 3 * 3 * 2
+    assert len(runs) == len(set(runs)) == 3 * 3 * 2 * 2
     assert {run.setting for run in runs} == set(SETTINGS)
     assert len({run.step_size * run.dim for run in runs}) == 1
     assert {run.n_steps * run.step_size for run in runs} == {0.5}
-    assert len({(run.n_neurons, run.horizon) for run in runs}) == 1
+    assert {(run.n_neurons, run.horizon) for run in runs} == {(16, 0.5), (64, 0.5)}
+
+
+@pytest.mark.parametrize(("n_neurons", "widths"), [(16, [16]), (100, [25, 100]), (512, [32, 128, 512])])
+def test_bounds_are_checked_at_a_sixteenth_and_a_quarter_of_the_width(n_neurons, widths):
+    assert sorted({run.n_neurons for run in grid(n_neurons=n_neurons)}) == widths
 
 
 def test_the_default_dimensions_span_a_factor_of_sixteen():
@@ -80,15 +87,13 @@ def test_the_curve_is_that_of_the_trained_network(setting, monkeypatch):
     run = run_of(setting)
     frames = one_run(run, run_rng(0, 0))
     ((start, trajectory),) = trained
-    seed = int(run_rng(0, 0).spawn(3)[2].integers(2**62))
-    n_hidden, m = start.n_hidden, kept_numbers(run.n_neurons)[2]
-    options = {"n_samples": 100, "n_subsets": 20, "rng": seed, "std": False}
-    entries = [(n,) * n_hidden for n in kept_numbers(run.n_neurons)]
-    expected = dropout_curve(trajectory.final, IsotropicGaussians(run.dim, 0.8), entries, **options)
-    whole_rows = frames["curve"].query("dropped == 'all layers'").reset_index(drop=True)
-    assert whole_rows["mean_change"].tolist() == expected["mean_change"].tolist()
-    assert frames["summary"]["risk"].item() == expected["risk"].iloc[0]
-    assert m in whole_rows["n_kept"].to_numpy()
+    for_evaluation, for_orders = run_rng(0, 0).spawn(4)[2:]
+    samples = FixedSamples(IsotropicGaussians(run.dim, 0.8), 100, for_evaluation)
+    expected = dropped_curve(trajectory.final, samples, kept_numbers(run.n_neurons), 36, for_orders)
+    pd.testing.assert_frame_equal(frames["curve"], expected)
+    assert frames["summary"]["risk"].item() == samples.snapshot(trajectory.final)["risk"]
+    assert frames["summary"]["initial_risk"].item() == samples.snapshot(start)["risk"]
+    n_hidden = start.n_hidden
     moved = [not np.array_equal(*pair) for pair in zip(start.weights, trajectory.final.weights, strict=True)]
     assert moved == ([False, True, False] if setting == "three-layer, internal" else [True] * (n_hidden + 1))
     assert set(frames["curve"]["dropped"]) == ({"all layers"} | ({"layer 1", "layer 2"} if n_hidden == 2 else set()))
@@ -166,10 +171,13 @@ def test_a_two_layer_curve_gives_its_constant_without_the_finite_population():
     assert (needed["censored"] == "").all()
 
 
-def test_nothing_gained_needs_more_than_was_measured():
+@pytest.mark.parametrize("sign", [1, 0, -1])
+@pytest.mark.parametrize("risk", [3.0, 3.5, math.nan])
+def test_nothing_gained_needs_more_than_was_measured(sign, risk):
     summary, curve = made_up(lambda setting, dim: 20.0)
-    needed = needed_numbers(relative_changes(summary.assign(risk=3.5), curve), 0.1)
-    assert (needed["censored"] == "more than 256").all()
+    changes = relative_changes(summary.assign(risk=risk), curve.assign(mean_change=sign * curve["mean_change"]))
+    assert (changes["relative_change"] == math.inf).all()
+    assert (needed_numbers(changes, 0.1)["censored"] == "more than 256").all()
 
 
 @pytest.mark.parametrize(
@@ -214,6 +222,99 @@ def test_the_ratio_of_settings_is_judged():
     assert dimension_report._ratio(needed[needed["seed"] == 0], *settings).startswith("not judged: an interval")
 
 
+# --- the forms, on frames made up for them ----------------------------------------------------------------
+
+
+def networks(setting, **options):
+    return [run for run in grid(n_neurons=512, n_seeds=3, **options) if run.setting == setting]
+
+
+def made_up_quantiles(runs, rate):
+    """Quantiles of |L_A - L| that go as d^rate / sqrt m, with intervals of 20%, the loss 0.1 d^rate / N above 1."""
+    rows, summary = [], []
+    for run in runs:
+        place = {"setting": run.setting, "dim": run.dim, "n_neurons": run.n_neurons, "seed": run.seed}
+        # Replicas differ in how far they are from the widest network, or there is no interval.
+        summary.append({**place, "risk": 1 + run.dim**rate * (1 + 0.01 * run.seed) / run.n_neurons})
+        for m in kept_numbers(run.n_neurons):
+            top = run.dim**rate / m**0.5
+            ends = {"magnitude_low": 0.8 * top, "magnitude": top, "magnitude_high": 1.2 * top}
+            rows.append({**place, "dropped": "all layers", "n_kept": m, "quantile": 0.9, **ends})
+    return pd.DataFrame(rows), pd.DataFrame(summary)
+
+
+@pytest.mark.parametrize(
+    ("setting", "rate", "refuted"),
+    [
+        ("two-layer", 0.0, False),
+        ("two-layer", 0.5, True),
+        ("three-layer", 0.0, False),
+        ("three-layer", 0.4, False),
+        ("three-layer", 1.0, True),
+        ("three-layer, internal", 1.0, True),
+    ],
+)
+def test_a_form_fitted_in_the_smallest_dimension_is_refuted_by_faster_growth_with_it(setting, rate, refuted):
+    runs = networks(setting)
+    held = held_form(runs, made_up_quantiles(runs, rate)[0])
+    assert held.place.startswith("d = 8, N = 512, A_min = ")
+    assert len(held.checked) == sum(len(kept_numbers(run.n_neurons)) for run in runs) - 3 * len(kept_numbers(512))
+    failing = held.checked.groupby("dim")["fails"].any()
+    assert failing[256] == refuted
+    assert not failing[8]
+    words = dimension_report._on_form(held)
+    assert words.startswith("FAILS at" if refuted else "not refuted by")
+    assert "(8), " in words
+
+
+def test_the_form_is_that_of_the_theorem_with_its_own_dimension():
+    z = math.sqrt(math.log(10))
+    for setting in SETTINGS:
+        runs = networks(setting, dimensions=[8, 32])
+        held = held_form(runs, made_up_quantiles(runs, 0.0)[0])
+        row = held.checked.query("dim == 32 and n_neurons == 128 and n_kept == 16").iloc[0]
+        d = 34 if setting == "two-layer" else 33
+        first = math.sqrt(math.log(16)) if setting == "two-layer" else math.sqrt(d)
+        noise = math.sqrt(2.0**-5 / 32) * (math.sqrt(d + math.log(128)) + z)
+        assert row["bound"] == pytest.approx(held.constant * ((first + z) / 4 + noise), rel=1e-12)
+
+
+def test_the_distance_to_the_widest_is_the_mean_over_seeds_with_its_interval():
+    runs = networks("three-layer", dimensions=[8, 32])
+    gaps = discrepancies(runs, made_up_quantiles(runs, 0.0)[1])
+    assert gaps[["dim", "n_neurons"]].to_numpy().tolist() == [[8, 32], [8, 128], [32, 32], [32, 128]]
+    assert gaps["n_parameters"].tolist() == [9, 9, 33, 33]
+    each = np.array([1.0, 1.01, 1.02]) * (1 / 32 - 1 / 512)
+    half = 2.919986 * each.std(ddof=1) / 3**0.5
+    first = gaps.iloc[0]
+    assert first["gap"] == pytest.approx(each.mean(), rel=1e-9)
+    assert (first["gap_low"], first["gap_high"]) == pytest.approx((each.mean() - half, each.mean() + half), rel=1e-6)
+    assert (gaps["n_reference"] == 512).all()
+
+
+@pytest.mark.parametrize(("rate", "refuted"), [(0.0, False), (1.0, True)])
+def test_the_distance_is_refuted_by_faster_growth_with_the_dimension(rate, refuted):
+    runs = networks("three-layer")
+    held = held_discrepancy(discrepancies(runs, made_up_quantiles(runs, rate)[1]))
+    assert held.place == "d = 8, N = 32"
+    assert held.checked.groupby("dim")["fails"].any()[256] == refuted
+    assert len(held.checked) == 2 * 6 - 1
+
+
+def test_what_cannot_be_held_says_why():
+    runs = networks("three-layer", dimensions=[8])
+    curve, summary = made_up_quantiles(runs, 0.0)
+    widest = curve["n_neurons"] == 512
+    with pytest.raises(
+        ValueError, match="a single dimension and width, where the prefactor was fitted: add a dimension"
+    ):
+        held_form([run for run in runs if run.n_neurons == 512], curve[widest])
+    with pytest.raises(ValueError, match="a single width: a wider one must stand for the limit"):
+        held_discrepancy(discrepancies(runs, summary[summary["n_neurons"] == 512]))
+    with pytest.raises(ValueError, match="an interval over seeds needs at least 2 seeds"):
+        held_discrepancy(discrepancies(runs, summary[summary["seed"] == 0]))
+
+
 # --- the report -----------------------------------------------------------------------------------------
 
 
@@ -233,9 +334,14 @@ def test_the_verdict_speaks_of_every_setting_and_of_what_it_cannot_say(small_stu
         "three layers of weights, the internal one trained",
         "three-layer over two-layer, needed in all layers: ",
         "would refute neither",
+        "form of Theorem 1 on |L_A - L|: ",
+        "form of Theorem 5.4 of Araújo, Oliveira & Yukimura on |L_N - L_64|: ",
+        "this could refute the term sqrt(d/N), but none in alpha",
     ):
         assert expected in words
     assert words.count("needed in layer 2: ") == 2
+    assert words.count("form of Theorem 2 on |L_A - L|: ") == 2
+    assert words.count("largest ratio to it (d): ") == 3 + 2
 
 
 def test_tables_and_figures(small_study):
@@ -243,13 +349,15 @@ def test_tables_and_figures(small_study):
     assert set(report.figures) == {"needed-against-dimension", "change-against-kept"}
     assert len(report.tables["needed"]) == 3 * 2 * (1 + 3 + 3)
     assert report.table["d"].tolist() == [2, 8, 32]
+    assert len(report.tables["discrepancy"]) == 2 * (3 - 1)
+    assert set(report.tables["theorem"]["setting"]) == set(SETTINGS)
     assert "risk, three-layer, internal" in report.table.columns
 
 
 def test_a_finished_study_is_not_run_again(small_study):
     store, _ = small_study
     again = run_all(one_run, grid(**SMALL), store, root_seed=0, n_workers=1)
-    assert (again.n_finished_before, again.n_finished_now) == (18, 0)
+    assert (again.n_finished_before, again.n_finished_now) == (36, 0)
 
 
 def test_diverged_networks_are_named_and_left_out(small_study):
@@ -259,6 +367,6 @@ def test_diverged_networks_are_named_and_left_out(small_study):
     lost = replace(runs[0], seed=5)
     store.write(lost, frames, root_seed=0)
     report = STUDY.report(store, [*runs, lost])
-    assert report.words[-1] == "two-layer, d = 2, seed 5: diverged: at step 3"
+    assert report.words[-1] == "two-layer, d = 2, N = 16, seed 5: diverged: at step 3"
     assert set(report.tables["needed"]["seed"]) == {0, 1}
     assert STUDY.report(store, [lost]).table.empty

@@ -224,9 +224,20 @@ def test_the_form_is_fitted_where_the_gap_has_settled_and_refuted_by_growth():
     refuted = held_theorem(run, growing, gaps_at_half(growing))
     assert refuted.checked["fails"].any()
     assert dropout_multilayer_report._on_theorem(refuted).startswith("FAILS at")
-    assert dropout_multilayer_report._on_theorem(held).startswith("holds at all")
+    assert dropout_multilayer_report._on_theorem(held).startswith("not refuted by 18 quantiles, all below the bound")
     unsettled = made_up_curve(0.0)
     assert "refutes nothing" in held_theorem(run, unsettled, gaps_at_half(unsettled)).theorem.reason
+
+
+def test_a_quantile_above_the_bound_is_named_where_its_interval_is_too_wide_to_refute():
+    curve = made_up_curve(-1.0)
+    above = (curve["n_neurons"] == 256) & (curve["n_kept"] == 8) & (curve["seed"] == 1)
+    curve.loc[above, ["magnitude", "magnitude_high"]] *= 3
+    words = dropout_multilayer_report._on_theorem(held_theorem(run_of("internal"), curve, gaps_at_half(curve)))
+    assert words.startswith(
+        "not refuted by 18 quantiles, 1 of them above the bound, but with intervals too wide to tell"
+    )
+    assert "holds" not in words
 
 
 def test_a_single_width_is_not_held_against_the_form():

@@ -77,8 +77,33 @@ def test_bad_parameters(change, message):
             form(*sizes, **OF | change)
 
 
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_numbers_alone_are_taken(form):
+    with pytest.raises(TypeError, match="n_kept must hold numbers, got dtype <U1: convert it with astype first"):
+        form("4", 8, **OF)
+    with pytest.raises(TypeError, match="n_neurons must hold numbers, got dtype <U1"):
+        form(4, "8", **OF)
+    with pytest.raises(ValueError, match="n_neurons must be at least 1 and finite, got inf"):
+        form(4, math.inf, **OF)
+    with pytest.raises(ValueError, match=r"n_kept must lie in 1..n_neurons, got array.* of 8"):
+        form(np.array([], int), 8, **OF)
+
+
+@pytest.mark.parametrize("n_neurons", [math.inf, math.nan, 0.5])
+def test_the_discrepancy_of_no_width(n_neurons):
+    with pytest.raises(ValueError, match=f"n_neurons must be at least 1 and finite, got {n_neurons}"):
+        discrepancy_form(n_neurons, **OF)
+
+
+def test_the_discrepancy_of_no_numbers():
+    with pytest.raises(ValueError, match="n_neurons must be at least 1 and finite, got array"):
+        discrepancy_form(np.array([], int), **OF)
+    with pytest.raises(TypeError, match="n_neurons must hold numbers, got dtype <U1"):
+        discrepancy_form("8", **OF)
+
+
 def test_bad_width_or_delta():
-    with pytest.raises(ValueError, match="n_neurons must be at least 1, got 0"):
+    with pytest.raises(ValueError, match=r"n_neurons must be at least 1 and finite, got \[8, 0\]"):
         discrepancy_form([8, 0], **OF)
     with pytest.raises(ValueError, match=r"delta must lie between 0 and 1, got 1\.0"):
         multilayer_form(4, 8, **OF, delta=1.0)

@@ -13,7 +13,7 @@ from random_networks import random_network
 from meanfield import IsotropicGaussians, dropout_quantiles
 from meanfield.theory import prefactor
 from meanfield.theory.forms import FORMS, theorem_form
-from meanfield.theory.prefactor import check_prefactor, fit_prefactor
+from meanfield.theory.prefactor import check_prefactor, describe_checked, fit_prefactor
 
 OF = {"step_size": 1e-3, "n_parameters": 33}
 WIDTHS = (64, 256, 1024, 4096)
@@ -140,6 +140,22 @@ def test_where_it_was_fitted_the_width_is_left_out_and_elsewhere_not():
         np.testing.assert_allclose(
             checked["bound"] / 3, theorem_form(checked["n_kept"], checked["n_neurons"], **OF | place)
         )
+
+
+@pytest.mark.parametrize(
+    ("ratios", "fails", "words"),
+    [
+        ([0.5, 0.9], [False, False], "not refuted by 2 quantiles, all below the bound"),
+        (
+            [0.5, 1.5],
+            [False, False],
+            "not refuted by 2 quantiles, 1 of them above the bound, but with intervals too wide to tell",
+        ),
+        ([1.2, 1.5], [False, True], "FAILS at 1 of 2 quantiles, whose whole intervals are above the bound"),
+    ],
+)
+def test_in_words_nothing_holds(ratios, fails, words):
+    assert describe_checked(pd.DataFrame({"ratio": ratios, "fails": fails})) == words
 
 
 class TestErrors:
