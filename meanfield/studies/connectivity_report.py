@@ -48,6 +48,13 @@ ABOUT_THE_BOUND = (
     "A bound from above with unknown K is not refuted by a barrier that falls faster, or that lies below other ways. "
     "Nor does one that falls more slowly over this range refute it: its second term does not fall with N."
 )
+# By direction.
+ON_CONTROL = {
+    "falls": "FALLS, as it must not",
+    "GROWS": "does not fall, as it must not",
+    "is flat": "does not fall, as it must not",
+    "is not shown to fall": "not shown not to fall",
+}
 AVERAGING = (
     "It falls between untrained ends too, and not in the control: that neurons average is enough for it to fall, no "
     "minimum that SGD found is needed. What training adds is that the ends are worth connecting."
@@ -234,8 +241,7 @@ def _on_errors(barriers: pd.DataFrame) -> str:
 def _on_control(row: pd.Series | None) -> str:
     if row is None or not np.isfinite(row["exponent"]):
         return _on_exponent(row)
-    word = "FALLS, as it must not" if row["high"] < -MARGIN else "does not fall, as it must not"
-    return f"{word}: {_trend(row)}"
+    return f"{ON_CONTROL[_direction(row)]}: {_trend(row)}"
 
 
 def _on_cause(exponents: pd.DataFrame) -> str:
