@@ -59,6 +59,10 @@ AVERAGING = (
     "It falls between untrained ends too, and not in the control: that neurons average is enough for it to fall, no "
     "minimum that SGD found is needed. What training adds is that the ends are worth connecting."
 )
+COST = (
+    "cost at the largest width: networks evaluated on the training rows along the way, gradients of samples, "
+    "assignment problems, and seconds, which alone hold the searches for halves"
+)
 NO_CAUSE_FOUND = (
     "Whether averaging over neurons is enough for it to fall is not shown: that takes a barrier that falls between "
     "trained and untrained ends, and a control whose barrier is shown not to."
@@ -168,7 +172,7 @@ def _verdict(run: ConnectivityRun, frames: dict[str, pd.DataFrame], tables: dict
     if "ladder" in frames:
         yield f"a better half is a lower barrier: N at m = N/2, m at N = {frames['ladder']['n_neurons'].max()}"
         yield from _on_ladder(tables["slopes"])
-    yield "cost at the largest width: passes over the training rows, gradients of samples, assignment problems, seconds"
+    yield COST
     yield from _on_costs(tables["costs"])
 
 

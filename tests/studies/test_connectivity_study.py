@@ -141,6 +141,8 @@ def test_the_cost_counts_passes_and_gradients(frames):
     assert cost_of.loc["dropout", "n_passes"] == 8 + 4
     assert cost_of.loc["complement", "n_passes"] == 6 + 2
     assert cost_of.loc["line", "n_passes"] >= 21
+    # Networks that a search tries are not counted.
+    assert (cost_of.loc[["best-of", "greedy"], "n_passes"] == 8 + 4).all()
     # 50 samples an end: one batch of 100 for the bend
     assert cost_of["n_gradients"].to_dict() == {way: 100 * (way == "bezier") for way in cost_of.index}
     # one hidden layer: a single assignment problem
@@ -255,6 +257,8 @@ def test_the_report_holds_tables_figures_and_a_verdict(results):
         "control, 1/sqrt(N) scaling",
         "at N = 64, D = 75 and K = 1 the terms are",
         "a better half is a lower barrier",
+        "cost at the largest width: networks evaluated on the training rows along the way, gradients",
+        "seconds, which alone hold the searches for halves",
         "its second term does not fall with N",
     ):
         assert expected in words
