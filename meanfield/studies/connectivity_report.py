@@ -23,7 +23,7 @@ from meanfield.studies.connectivity_tables import (
     ladder_slopes,
     means,
 )
-from meanfield.studies.connectivity_ways import CERTIFIED, UNTRAINED, WAYS
+from meanfield.studies.connectivity_ways import CERTIFIED, N_CANDIDATES, UNTRAINED, WAYS
 from meanfield.studies.report import Report, Study, plus_minus
 from meanfield.studies.store import Store
 
@@ -163,6 +163,8 @@ def _verdict(run: ConnectivityRun, frames: dict[str, pd.DataFrame], tables: dict
     yield f"does the barrier fall with N? exponents on training rows; flat: inside +-{MARGIN:g}"
     for way in WAYS:
         yield f"  {plots.WAY_NAMES[way]} ({_certainty(way)}): {_on_exponent(_row(exponents, way))}"
+    if run.n_hidden > 1:
+        yield f"  greedy halves: below the last hidden layer each step tries {N_CANDIDATES} neurons drawn of those left"
     yield f"the dropout path that keeps the same half of both ends, {4 * run.n_hidden + 3} segments"
     yield from _on_path(run, frames, exponents)
     yield f"  control, 1/sqrt(N) scaling: {_on_control(_row(exponents, 'dropout', scaling='control'))}"

@@ -27,7 +27,7 @@ from meanfield.model.laws import Empirical, Law
 from meanfield.model.network import Network
 from meanfield.studies.built_curves import BuiltCurve, aligned_line
 
-__all__ = ["CERTIFIED", "LADDER", "UNTRAINED", "WAYS", "Pair", "Walk", "ladder", "over_plane", "walk"]
+__all__ = ["CERTIFIED", "LADDER", "N_CANDIDATES", "UNTRAINED", "WAYS", "Pair", "Walk", "ladder", "over_plane", "walk"]
 
 LADDER = ("random", "best-of", "greedy", "swaps")
 N_SUBSETS = 100  # random halves that "best-of" chooses from

@@ -262,6 +262,7 @@ def test_the_report_holds_tables_figures_and_a_verdict(results):
         "its second term does not fall with N",
     ):
         assert expected in words
+    assert "neurons drawn" not in words
     assert set(result.report.figures) == {
         "barrier-against-width",
         "loss-along-ways",
@@ -421,6 +422,7 @@ def test_the_deep_study_reports_without_a_ladder_and_with_its_own_form(tmp_path)
         "K (sqrt(d)/sqrt(N) + sqrt(alpha (d + log N))) at z = 0",
         "at N = 16, d = 65 and K = 1 the terms are 2.02 and 1.16,",
         "the first term, of exponent -0.50 here",
+        "greedy halves: below the last hidden layer each step tries 8 neurons drawn of those left",
     ):
         assert expected in words
     assert "a better half is a lower barrier" not in words
