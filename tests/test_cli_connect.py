@@ -101,8 +101,8 @@ def test_baselines_are_between_the_ends_and_labelled_as_lower_bounds(command):
     assert table["way"].tolist() == ["path", *BASELINES]
     assert table["values"].tolist() == ["certified", *["lower bound"] * 3]
     path, losses = plain()
-    assert table["passes"][0] == len(path.vertices) + path.kinds.count("idle")
-    assert (table["passes"][1:] >= 51).all()
+    assert table["evaluations"][0] == len(path.vertices) + path.kinds.count("idle")
+    assert (table["evaluations"][1:] >= 51).all()
     assert table["gradients"].tolist() == [0, 0, 0, 20 * 100]
     alignment = align(path.vertices[0], path.vertices[-1], rng=np.random.default_rng(1).spawn(3)[1])
     assert table["assignments"].tolist() == [0, 0, alignment.n_assignments, 0]

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from meanfield.checks import check_choice, check_rng
 from meanfield.landscape.counts import Counts, draw_kept
 from meanfield.landscape.evaluation import Evaluation
-from meanfield.landscape.kept_layer import Candidates, KeptLayer, exchange_in_layer, select_in_layer
+from meanfield.landscape.kept_layer import Candidates, KeptLayer, check_held, exchange_in_layer, select_in_layer
 from meanfield.landscape.quadratic import exchange_neurons, quadratic_form, select_forward
 from meanfield.landscape.search import MOST_TRIED, SUBSET_METHODS, check_table, largest_norms
 from meanfield.model.network import Network
@@ -102,14 +102,23 @@ def _swaps(search: DeepSearch) -> Kept:
 
 def _downwards(search: DeepSearch, *, worst: bool = False, exchanges: bool = False) -> Kept:
     """Return sets built up neuron by neuron, layer by layer from the last one, and improved by ``exchanges``."""
+    _check_memory(search)
+    n_hidden = search.network.n_hidden
     kept: Kept = []
-    for layer in range(search.network.n_hidden, 0, -1):
-        quadratic = search.is_quadratic and layer == search.network.n_hidden
+    for layer in range(n_hidden, 0, -1):
+        quadratic = search.is_quadratic and layer == n_hidden
         built = (
             _in_last_layer(search, worst, exchanges) if quadratic else _in_layer(search, layer, kept, worst, exchanges)
         )
         kept = [np.sort(built), *kept]
     return kept
+
+
+def _check_memory(search: DeepSearch) -> None:
+    """Raise before any layer is searched if one of them takes too much memory."""
+    above = [*search.counts[1:], search.network.widths[-1]]
+    for layer, n_above in enumerate(above[:-1] if search.is_quadratic else above, start=1):
+        check_held(search.network, layer, n_above, len(search.evaluation.x), search.max_bytes)
 
 
 def _in_last_layer(search: DeepSearch, worst: bool, exchanges: bool) -> Indices:
@@ -119,7 +128,7 @@ def _in_last_layer(search: DeepSearch, worst: bool, exchanges: bool) -> Indices:
 
 
 def _in_layer(search: DeepSearch, layer: int, above: Kept, worst: bool, exchanges: bool) -> Indices:
-    sets = KeptLayer(search.network, search.evaluation, layer, above, search.max_bytes)
+    sets = KeptLayer(search.network, search.evaluation, layer, above)
     candidates = Candidates(search.n_candidates, search.rng)
     order = select_in_layer(sets, search.counts[layer - 1], candidates, worst=worst)
     return exchange_in_layer(sets, order, candidates, search.max_sweeps) if exchanges else order

@@ -25,7 +25,7 @@ from meanfield.landscape.evaluation import Evaluation
 from meanfield.model.losses import per_sample_loss
 from meanfield.model.network import Network, row_chunks
 
-__all__ = ["Candidates", "KeptLayer", "exchange_in_layer", "select_in_layer"]
+__all__ = ["Candidates", "KeptLayer", "check_held", "exchange_in_layer", "select_in_layer"]
 
 # Gains below this many units in the last place of the loss are rounding: a search that took them could go in circles.
 ROUNDING_UNITS = 100
@@ -40,18 +40,17 @@ class KeptLayer:
     Holds the features of the layer on the n samples, (n, n_l), and sums of v_i h_i over a set, (n, K), where K is the
     number of neurons kept in the next layer, or of outputs; all else is a chunk of samples a thread.
 
-    Raises
-    ------
-    ValueError : these take more than ``max_bytes``
+    See Also
+    --------
+    check_held : refuses what takes too much memory.
     """
 
-    def __init__(
-        self, network: Network, evaluation: Evaluation, layer: int, above: Sequence[Indices], max_bytes: float
-    ) -> None:
+    def __init__(self, network: Network, evaluation: Evaluation, layer: int, above: Sequence[Indices]) -> None:
         whole = [np.arange(n) for n in network.widths[1 : layer + 1]]
         self._kept, self._layer, self._evaluation = network.keep([*whole, *above]), layer, evaluation
-        self._check_memory(len(evaluation.x), max_bytes)
-        self._features = network.features(evaluation.x, layer)
+        self._features = np.empty((len(evaluation.x), self.n_neurons), network.dtype)
+        for rows in row_chunks(len(evaluation.x)):
+            self._features[rows] = network.features(evaluation.x[rows], layer)
         scale = self.n_neurons * self._kept.factor(layer)
         self._weights = self._kept.weights[layer] * network.dtype.type(scale)
 
@@ -62,16 +61,25 @@ class KeptLayer:
 
     def sums(self, neurons: Indices) -> Array:
         """Return the sums of v_i h_i over ``neurons``, (n, K)."""
+        sums = np.empty((len(self._features), len(self._weights)), self._weights.dtype)
         with single_threaded_blas():
-            return self._features[:, neurons] @ self._weights[:, neurons].T
+            for rows in row_chunks(len(sums)):
+                np.matmul(self._features[rows, neurons], self._weights[:, neurons].T, out=sums[rows])
+        return sums
 
-    def part(self, neuron: int) -> Array:
-        """Return v_i h_i of one neuron, (n, K)."""
-        return np.outer(self._features[:, neuron], self._weights[:, neuron])
+    def update(self, sums: Array, joining: int, leaving: int | None = None) -> None:
+        """Add v_i h_i of the neuron ``joining`` to ``sums`` (n, K), in place of that ``leaving``."""
+        for rows in row_chunks(len(sums)):
+            if leaving is not None:
+                sums[rows] -= self._part(rows, leaving)
+            sums[rows] += self._part(rows, joining)
 
-    def losses(self, sums: Array, n_kept: int, joining: Indices) -> NDArray[np.float64]:
-        """Return phi_l for each of ``joining``: of the set with these ``sums`` and that neuron, ``n_kept`` together."""
-        work = partial(self._chunk_losses, sums, n_kept, joining)
+    def losses(self, sums: Array, n_kept: int, joining: Indices, leaving: int | None = None) -> NDArray[np.float64]:
+        """Return phi_l for each of ``joining``: of the set with these ``sums`` and that neuron, ``n_kept`` together.
+
+        Where a neuron is ``leaving``, it is in the sums and not in the set.
+        """
+        work = partial(self._chunk_losses, sums, n_kept, joining, leaving)
         totals = np.sum(list(in_order(work, row_chunks(len(sums)))), axis=0)
         return totals / len(sums)
 
@@ -80,8 +88,15 @@ class KeptLayer:
         """Part of a loss that is rounding."""
         return ROUNDING_UNITS * float(np.finfo(self._weights.dtype).eps)
 
-    def _chunk_losses(self, sums: Array, n_kept: int, joining: Indices, rows: slice) -> NDArray[np.float64]:
-        y, features, without = self._evaluation.y[rows], self._features[rows], sums[rows] / n_kept
+    def _part(self, rows: slice, neuron: int) -> Array:
+        """Return v_i h_i of one neuron on one chunk of samples."""
+        return np.outer(self._features[rows, neuron], self._weights[:, neuron])
+
+    def _chunk_losses(
+        self, sums: Array, n_kept: int, joining: Indices, leaving: int | None, rows: slice
+    ) -> NDArray[np.float64]:
+        y, features = self._evaluation.y[rows], self._features[rows]
+        without = (sums[rows] if leaving is None else sums[rows] - self._part(rows, leaving)) / n_kept
         if self._kept.biases is not None:
             without += self._kept.biases[self._layer]
         totals, z = np.empty(joining.size), np.empty_like(without)
@@ -97,13 +112,15 @@ class KeptLayer:
             z = self._kept.affine(self._kept.activate(z), layer)
         return z
 
-    def _check_memory(self, n_samples: int, max_bytes: float) -> None:
-        held = self.n_neurons + self._kept.widths[self._layer + 1]
-        if (needed := self._kept.dtype.itemsize * n_samples * held) > max_bytes:
-            raise ValueError(
-                f"a search in hidden layer {self._layer} holds features of {n_samples:,} samples, {needed:,} bytes, "
-                f"above max_bytes={max_bytes:,.0f}: allow more, or pass fewer samples"
-            )
+
+def check_held(network: Network, layer: int, n_above: int, n_samples: int, max_bytes: float) -> None:
+    """Raise if what a `KeptLayer` holds, with ``n_above`` neurons kept in the next layer, is above ``max_bytes``."""
+    held = network.widths[layer] + n_above
+    if (needed := network.dtype.itemsize * n_samples * held) > max_bytes:
+        raise ValueError(
+            f"a search in hidden layer {layer} holds features of {n_samples:,} samples, {needed:,} bytes, "
+            f"above max_bytes={max_bytes:,.0f}: allow more, or pass fewer samples"
+        )
 
 
 class Candidates:
@@ -138,7 +155,7 @@ def select_in_layer(layer: KeptLayer, n_kept: int, candidates: Candidates, *, wo
         for m in range(1, n_kept + 1):
             pool = candidates.among(free)
             best = pool[(sign * layer.losses(sums, m, pool)).argmin()]
-            sums += layer.part(best)
+            layer.update(sums, best)
             free[best], order[m - 1] = False, best
     return order
 
@@ -170,12 +187,11 @@ def _sweep(layer: KeptLayer, chosen: Indices, free: NDArray[np.bool_], candidate
     """Exchange where it lowers phi_l, updating ``chosen`` and ``free``; return whether any exchange was made."""
     improved, sums = False, layer.sums(chosen)
     for place, neuron in enumerate(chosen):
-        without = sums - layer.part(neuron)
         pool = np.concatenate([[neuron], candidates.among(free)])
-        losses = layer.losses(without, chosen.size, pool)
+        losses = layer.losses(sums, chosen.size, pool, leaving=neuron)
         best = pool[losses.argmin()]
         if losses[0] - losses.min() > layer.rounding * losses[0]:
-            sums = without + layer.part(best)
+            layer.update(sums, best, leaving=neuron)
             chosen[place], free[neuron], free[best] = best, True, False
             improved = True
     return improved

@@ -76,8 +76,8 @@ def choose_kept(
     n_subsets : random choices of "best-of"
     n_candidates : neurons tried at each step, see above
     max_sweeps : bound on the sweeps of "swaps" in each layer; a warning says when it was met
-    max_bytes : memory for the N x N matrix of the square loss, see `choose_subset`, and for the features and sums held
-        in the other layers, two numbers a sample and neuron at most
+    max_bytes : memory for the N x N matrix of the square loss, see `choose_subset`, and for what is held in each of
+        the other layers: its features and as many sums a sample as neurons are kept above it
     rng : Generator or seed, needed where samples, sets or candidates are drawn; the samples come first
 
     Returns

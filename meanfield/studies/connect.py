@@ -186,8 +186,8 @@ def comparison(connection: Connection, curves: Mapping[str, Baseline]) -> pd.Dat
 
     Columns are way, maximum, barrier (above the larger end), above_chord (above the straight line between the losses
     of the ends) and values, which says whether these three are "certified" or each a "lower bound"; then the cost:
-    passes (networks evaluated along the way), gradients (of samples, in training), assignments (problems solved) and
-    seconds in all, searches for kept neurons in them.
+    evaluations (of networks along the way), gradients (of samples, in training), assignments (problems solved) and
+    seconds in all, which alone hold a search for kept neurons.
     """
     path = Baseline(BuiltCurve(connection.path), connection.losses, connection.seconds)
     rows = [{"way": "path", **_found(path, "vertex_maximum"), "values": "certified", **_cost(path)}]
@@ -203,7 +203,7 @@ def _found(way: Baseline, maximum: str) -> dict[str, float]:
 
 def _cost(way: Baseline) -> dict[str, float]:
     return {
-        "passes": way.losses.attrs["n_evaluations"],
+        "evaluations": way.losses.attrs["n_evaluations"],
         "gradients": way.built.n_gradients,
         "assignments": way.built.n_assignments,
         "seconds": round(way.seconds, 3),

@@ -23,7 +23,7 @@ from meanfield.studies.connectivity_tables import (
     ladder_slopes,
     means,
 )
-from meanfield.studies.connectivity_ways import CERTIFIED, UNTRAINED, WAYS
+from meanfield.studies.connectivity_ways import CERTIFIED, N_CANDIDATES, UNTRAINED, WAYS
 from meanfield.studies.report import Report, Study, plus_minus
 from meanfield.studies.store import Store
 
@@ -48,9 +48,20 @@ ABOUT_THE_BOUND = (
     "A bound from above with unknown K is not refuted by a barrier that falls faster, or that lies below other ways. "
     "Nor does one that falls more slowly over this range refute it: its second term does not fall with N."
 )
+# By direction.
+ON_CONTROL = {
+    "falls": "FALLS, as it must not",
+    "GROWS": "does not fall, as it must not",
+    "is flat": "does not fall, as it must not",
+    "is not shown to fall": "not shown not to fall",
+}
 AVERAGING = (
     "It falls between untrained ends too, and not in the control: that neurons average is enough for it to fall, no "
     "minimum that SGD found is needed. What training adds is that the ends are worth connecting."
+)
+COST = (
+    "cost at the largest width: networks evaluated on the training rows along the way, gradients of samples, "
+    "assignment problems, and seconds, which alone hold the searches for halves"
 )
 NO_CAUSE_FOUND = (
     "Whether averaging over neurons is enough for it to fall is not shown: that takes a barrier that falls between "
@@ -152,6 +163,8 @@ def _verdict(run: ConnectivityRun, frames: dict[str, pd.DataFrame], tables: dict
     yield f"does the barrier fall with N? exponents on training rows; flat: inside +-{MARGIN:g}"
     for way in WAYS:
         yield f"  {plots.WAY_NAMES[way]} ({_certainty(way)}): {_on_exponent(_row(exponents, way))}"
+    if run.n_hidden > 1:
+        yield f"  greedy halves: below the last hidden layer each step tries {N_CANDIDATES} neurons drawn of those left"
     yield f"the dropout path that keeps the same half of both ends, {4 * run.n_hidden + 3} segments"
     yield from _on_path(run, frames, exponents)
     yield f"  control, 1/sqrt(N) scaling: {_on_control(_row(exponents, 'dropout', scaling='control'))}"
@@ -161,7 +174,7 @@ def _verdict(run: ConnectivityRun, frames: dict[str, pd.DataFrame], tables: dict
     if "ladder" in frames:
         yield f"a better half is a lower barrier: N at m = N/2, m at N = {frames['ladder']['n_neurons'].max()}"
         yield from _on_ladder(tables["slopes"])
-    yield "cost at the largest width: passes over the training rows, gradients of samples, assignment problems, seconds"
+    yield COST
     yield from _on_costs(tables["costs"])
 
 
@@ -234,8 +247,7 @@ def _on_errors(barriers: pd.DataFrame) -> str:
 def _on_control(row: pd.Series | None) -> str:
     if row is None or not np.isfinite(row["exponent"]):
         return _on_exponent(row)
-    word = "FALLS, as it must not" if row["high"] < -MARGIN else "does not fall, as it must not"
-    return f"{word}: {_trend(row)}"
+    return f"{ON_CONTROL[_direction(row)]}: {_trend(row)}"
 
 
 def _on_cause(exponents: pd.DataFrame) -> str:

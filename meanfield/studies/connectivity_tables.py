@@ -147,7 +147,7 @@ def _slopes_in_kept(widest: pd.DataFrame, measure: str) -> list[dict[str, Any]]:
 
 
 def costs(cost: pd.DataFrame) -> pd.DataFrame:
-    """Return the mean work of each way at the widest networks: passes over the rows, gradients, assignments, time."""
+    """Return the mean work of each way at the widest networks: networks evaluated, gradients, assignments, time."""
     widest = cost[(cost["scaling"] == "mean-field") & (cost["n_neurons"] == cost["n_neurons"].max())]
     work = ["n_passes", "n_gradients", "n_assignments", "seconds"]
     return widest.groupby("way", sort=False)[work].mean().reset_index()

@@ -27,7 +27,7 @@ from meanfield.model.laws import Empirical, Law
 from meanfield.model.network import Network
 from meanfield.studies.built_curves import BuiltCurve, aligned_line
 
-__all__ = ["CERTIFIED", "LADDER", "UNTRAINED", "WAYS", "Pair", "Walk", "ladder", "over_plane", "walk"]
+__all__ = ["CERTIFIED", "LADDER", "N_CANDIDATES", "UNTRAINED", "WAYS", "Pair", "Walk", "ladder", "over_plane", "walk"]
 
 LADDER = ("random", "best-of", "greedy", "swaps")
 N_SUBSETS = 100  # random halves that "best-of" chooses from
@@ -80,8 +80,9 @@ class Walk(NamedTuple):
     def cost(self) -> dict[str, Any]:
         """Return the work for the training rows, and the class of the curve it was spent on.
 
-        Columns way, n_passes (networks evaluated on them along the way), n_gradients (of samples), n_assignments
-        (problems solved), seconds (searches for kept neurons in them) and curve.
+        Columns way, n_passes (networks evaluated on them along the way, none of those that a search for kept neurons
+        tries; most of a path share features and cost less than a pass), n_gradients (of samples), n_assignments
+        (problems solved), seconds (of all, searches among them) and curve.
         """
         work = {
             "n_passes": self.tables["train"].attrs["n_evaluations"],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+import warnings
 from itertools import combinations, product
 
 import numpy as np
@@ -201,3 +203,24 @@ def test_what_cannot_be_searched_is_refused():
         choose_kept(wide, law, method="greedy", loss="logistic", rng=0)
     with pytest.warns(MeanfieldWarning, match="exchanges still lowered the loss after max_sweeps=1"):
         choose_kept(wide, law, method="swaps", n_candidates=1, max_sweeps=1, rng=0)
+
+
+@pytest.mark.parametrize("method", ["greedy", "swaps"])
+def test_a_search_takes_the_memory_that_it_is_allowed(method):
+    n_samples, network = 20_000, make_network((3, 48, 48, 3), dtype=np.float32)
+    law = Empirical(*random_samples("cross-entropy", n_samples, 3))
+    options = {"method": method, "loss": "cross-entropy", "n_candidates": 1, "max_sweeps": 1}
+    held = 4 * n_samples * (48 + 24)
+    with warnings.catch_warnings(action="ignore", category=MeanfieldWarning):
+        # Once before it is traced: compiling takes memory of its own.
+        choose_kept(network, Empirical(law.x[:50], law.y[:50]), **options, rng=0)
+        tracemalloc.start()
+        choose_kept(network, law, max_bytes=held, **options, rng=0)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert held < peak < 1.35 * held
+    rng = np.random.default_rng(0)
+    with pytest.raises(ValueError, match="hidden layer 1 holds features of 20,000 samples, 5,760,000 bytes"):
+        choose_kept(network, law, max_bytes=held - 1, **options, rng=rng)
+    # Nothing was drawn: it is refused before the layer above is searched.
+    assert rng.random() == np.random.default_rng(0).random()

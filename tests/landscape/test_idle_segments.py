@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from random_networks import random_network
 
-from meanfield import Network, WeightPath, connect
+from meanfield import Empirical, Network, WeightPath, connect, path_risk
 from meanfield.landscape.idle_segments import is_idle
 
 # Hidden neurons 0 and 1 are identical, and no output reads neuron 3.
@@ -34,9 +34,9 @@ def changed(array, places):
         ({}, True),
         ({"below": changed(BELOW, {(3, 0): 7.0})}, True),
         ({"biases": (changed(BIASES[0], {3: 2.0}), BIASES[1])}, True),
-        ({"above": changed(ABOVE, {(0, 0): 0.1, (0, 1): 1.15})}, True),
+        ({"above": changed(ABOVE, {(0, 0): 0.125, (0, 1): 1.125})}, True),
         ({"above": changed(ABOVE, {(0, 0): 0.0, (0, 1): 1.25, (1, 0): -1.0, (1, 1): 1.5})}, True),
-        ({"above": changed(ABOVE, {(0, 0): 0.1, (0, 1): 1.16})}, False),
+        ({"above": changed(ABOVE, {(0, 0): 0.125, (0, 1): np.nextafter(np.float32(1.125), 2)})}, False),
         ({"above": changed(ABOVE, {(0, 0): 0.0, (0, 2): 0.0})}, False),
         ({"above": changed(ABOVE, {(0, 3): 1.0})}, False),
         ({"below": changed(BELOW, {(3, 0): 7.0}), "above": changed(ABOVE, {(0, 3): 1.0})}, False),
@@ -56,6 +56,40 @@ def test_neurons_of_the_same_weights_and_other_biases_are_no_copies():
     biases = (np.array([0.1, 0.2, 0.0, 0.3]), BIASES[1])
     moved = changed(ABOVE, {(0, 0): 0.0, (0, 1): 1.25})
     assert not is_idle(network(biases=biases), network(above=moved, biases=biases))
+
+
+@pytest.mark.parametrize(("dtype", "large"), [(np.float32, 2.0**20), (np.float64, 2.0**49)])
+def test_large_weights_that_cancel_hide_no_change(dtype, large):
+    def two_copies(above):
+        weights = [np.ones((2, 1)), np.array(above), np.array([[30.0, -30.0]])]
+        biases = [np.zeros(2), np.array([-0.5, -1.5]), np.zeros(1)]
+        arrays = [[np.asarray(a, dtype) for a in arrays] for arrays in (weights, biases)]
+        return Network(*arrays, activation="relu", scaling="standard")
+
+    start = two_copies([[large, -large]] * 2)
+    end = two_copies([[large + 1, -large], [large + 2, -large]])
+    reordered = two_copies([[-large, large]] * 2)
+    assert not is_idle(start, end)
+    assert not is_idle(end, start)
+    assert is_idle(start, reordered)
+    inside = WeightPath([start, end], ["idle"]).at(0.75)
+    # 30 relu(3/4 - 1/2) - 30 relu(3/2 - 3/2), and 0 at both ends.
+    assert inside.predict(np.ones((1, 1))).item() == pytest.approx(7.5)
+    with pytest.raises(ValueError, match="segment 0 is of kind 'idle', but"):
+        path_risk(WeightPath([start, end], ["idle"]), Empirical(np.ones((1, 1), dtype), np.zeros((1, 1), dtype)))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_weights_of_copies_are_summed_exactly(dtype):
+    def copies(weights):
+        arrays = [np.ones((3, 1), dtype), np.array([weights], dtype)]
+        return Network(arrays, activation="relu", scaling="standard")
+
+    start, half_unit = copies([1.0, 0.0, 0.0]), float(np.finfo(dtype).eps) / 2
+    assert not is_idle(start, copies([1.0, half_unit, 0.0]))
+    assert is_idle(start, copies([1.0, half_unit, -half_unit]))
+    largest = float(np.finfo(dtype).max)
+    assert is_idle(copies([largest, largest, -largest]), copies([largest, 0.0, 0.0]))
 
 
 @pytest.mark.parametrize("hidden", [(8,), (8, 7), (6, 9, 8)])

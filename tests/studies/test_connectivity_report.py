@@ -52,10 +52,17 @@ def test_the_direction_is_said_as_it_is(exponent, noise, word):
 
 
 @pytest.mark.parametrize(
-    ("exponent", "word"), [(0.5, "does not fall, as it must not"), (-0.5, "FALLS, as it must not")]
+    ("exponent", "noise", "word"),
+    [
+        (0.5, 0.01, "does not fall, as it must not: GROWS"),
+        (0.0, 0.01, "does not fall, as it must not: is flat"),
+        (-0.5, 0.01, "FALLS, as it must not: falls"),
+        (0.0, 1.0, "not shown not to fall: is not shown to fall"),
+        (0.3, 1.0, "not shown not to fall: is not shown to fall"),
+    ],
 )
-def test_the_control_must_not_fall(exponent, word):
-    assert connectivity_report._on_control(one_row(exponent)).startswith(word)
+def test_the_control_must_not_fall_and_is_said_not_to_only_where_that_is_shown(exponent, noise, word):
+    assert connectivity_report._on_control(one_row(exponent, noise=noise)).startswith(word)
     assert connectivity_report._on_control(None) == "not measured"
 
 

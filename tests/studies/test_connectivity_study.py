@@ -141,6 +141,8 @@ def test_the_cost_counts_passes_and_gradients(frames):
     assert cost_of.loc["dropout", "n_passes"] == 8 + 4
     assert cost_of.loc["complement", "n_passes"] == 6 + 2
     assert cost_of.loc["line", "n_passes"] >= 21
+    # Networks that a search tries are not counted.
+    assert (cost_of.loc[["best-of", "greedy"], "n_passes"] == 8 + 4).all()
     # 50 samples an end: one batch of 100 for the bend
     assert cost_of["n_gradients"].to_dict() == {way: 100 * (way == "bezier") for way in cost_of.index}
     # one hidden layer: a single assignment problem
@@ -255,9 +257,12 @@ def test_the_report_holds_tables_figures_and_a_verdict(results):
         "control, 1/sqrt(N) scaling",
         "at N = 64, D = 75 and K = 1 the terms are",
         "a better half is a lower barrier",
+        "cost at the largest width: networks evaluated on the training rows along the way, gradients",
+        "seconds, which alone hold the searches for halves",
         "its second term does not fall with N",
     ):
         assert expected in words
+    assert "neurons drawn" not in words
     assert set(result.report.figures) == {
         "barrier-against-width",
         "loss-along-ways",
@@ -417,6 +422,7 @@ def test_the_deep_study_reports_without_a_ladder_and_with_its_own_form(tmp_path)
         "K (sqrt(d)/sqrt(N) + sqrt(alpha (d + log N))) at z = 0",
         "at N = 16, d = 65 and K = 1 the terms are 2.02 and 1.16,",
         "the first term, of exponent -0.50 here",
+        "greedy halves: below the last hidden layer each step tries 8 neurons drawn of those left",
     ):
         assert expected in words
     assert "a better half is a lower barrier" not in words
