@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from meanfield.dynamics.rule import Rule
 from meanfield.kernels.blas import single_threaded_blas
-from meanfield.kernels.fused import LANE_BYTES
+from meanfield.kernels.lanes import LANE_BYTES
 from meanfield.kernels.threads import spread_out
 from meanfield.model.network import Network
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from meanfield.dynamics.base_trainer import Array, Trainer, aligned_zeros
 from meanfield.dynamics.rule import Rule
-from meanfield.kernels.fused import LANE_BYTES
+from meanfield.kernels.lanes import LANE_BYTES
 from meanfield.kernels.multilayer import Parameters, Settings, Workspace, train
 from meanfield.model.activations import activation_code
 from meanfield.model.losses import loss_code

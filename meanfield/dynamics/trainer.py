@@ -12,19 +12,19 @@ from numpy.typing import NDArray
 
 from meanfield.dynamics.base_trainer import Array, Trainer, aligned_zeros, zeros_apart
 from meanfield.dynamics.rule import Rule
-from meanfield.kernels.fused import FUSED_SAMPLES, LANE_BYTES
+from meanfield.kernels.fused import FUSED_SAMPLES
+from meanfield.kernels.lanes import LANE_BYTES, VECTORS_PER_RUN
 from meanfield.kernels.two_layer import Parameters, Settings, Workspace, train
-from meanfield.model.activations import activation_code
+from meanfield.model.activations import activation_code, piecewise_linear_form
 from meanfield.model.losses import loss_code
 from meanfield.model.network import Network
 
 __all__ = ["TwoLayerTrainer", "block_samples"]
 
 # Neurons a tile, at most, and samples a panel: wide enough for the matrix products, small enough for the second-level
-# cache. Tiles hold whole runs of four vectors, so that no compiled loop ends in single numbers.
+# cache.
 TILE = 512
 PANEL = 4
-VECTORS_PER_RUN = 4
 
 # Up to this many bytes of inner weights in all, or of one neuron, the fused pass beats the two matrix products of a
 # block: it reads and writes the weights every eight samples, from the caches or at least not for long.
@@ -41,6 +41,14 @@ def is_fused(n_neurons: int, dim: int, dtype: np.dtype[Any], rule: Rule) -> bool
     small = row <= FUSED_ROW_BYTES or n_neurons * row <= FUSED_BYTES
     whole = rule.temperature == 0 and rule.block_steps(FUSED_SAMPLES) * rule.batch_size == FUSED_SAMPLES
     return "weight_0" in rule.trained and small and whole
+
+
+def is_merged(network: Network, rule: Rule) -> bool:
+    """Whether one pass goes back through a sample and on to the next: where a neuron's part is a few operations."""
+    n_neurons, dim = network.weights[0].shape
+    one_by_one = rule.batch_size == 1 and network.widths[-1] == 1 and rule.weight_decay == 0
+    cheap = piecewise_linear_form(network.activation) is not None
+    return one_by_one and cheap and "weight_1" in rule.trained and is_fused(n_neurons, dim, network.dtype, rule)
 
 
 def tile_neurons(n_neurons: int, dtype: np.dtype[Any]) -> int:
@@ -144,6 +152,7 @@ def _settings(network: Network, rule: Rule) -> Settings:
         panel=max(1, PANEL // rule.batch_size),
         tile=tile_neurons(n_neurons, network.dtype),
         fused=fused,
+        merged=is_merged(network, rule),
         train_inner="weight_0" in rule.trained,
         train_inner_bias="bias_0" in rule.trained,
         train_outer="weight_1" in rule.trained,

@@ -31,7 +31,7 @@ SQRT_TWO_OVER_PI = float(np.sqrt(2 / np.pi))
 
 
 class ActivationCode(NamedTuple):
-    """What a kernel knows of an activation; the last three fields are read for `PIECEWISE_LINEAR` alone."""
+    """What a kernel knows of an activation; the last three fields mean something where it is piecewise linear."""
 
     code: int
     knots: NDArray[np.floating]  # (K,), increasing

@@ -15,11 +15,11 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from meanfield.kernels._jit import jit
+from meanfield.kernels.lanes import Lanes
 
-__all__ = ["FUSED_SAMPLES", "LANE_BYTES", "update_and_multiply"]
+__all__ = ["FUSED_SAMPLES", "update_and_multiply"]
 
 FUSED_SAMPLES = 8
-LANE_BYTES = 64
 
 
 @intrinsic
@@ -38,14 +38,12 @@ def _pass_over_weights(typingctx, coefficients, weights, past, coming, shrink):
     return signature, generate
 
 
-class _Generator:
-    """Emits vector loads, stores and multiply-adds for one kind of number."""
+class _Generator(Lanes):
+    """Emits the loop for weights that shrink, and for those that do not."""
 
     def __init__(self, context, builder, kind, arrays, width):
-        self.builder, self.width = builder, width
-        self.size = kind.bitwidth // 8
-        self.lanes = LANE_BYTES // self.size
-        self.vector = ir.VectorType(context.get_value_type(kind), self.lanes)
+        super().__init__(context, builder, kind)
+        self.width = width
         self.rows, self.weights, self.past, self.coming = (array.data for array in arrays)
 
     def loops(self, vectors, dim, shrink):
@@ -68,20 +66,19 @@ class _Generator:
                 self.place(self.rows, builder.add(builder.mul(vectors.type(k), self.width), neuron))
                 for k in range(FUSED_SAMPLES)
             ]
-            moves = [self.load(place) for place in places]
+            moves = self.load_all(places)
             for total in sums:
-                builder.store(ir.Constant(self.vector, None), total)
+                builder.store(self.zero, total)
             first = builder.mul(vector.index, dim)
             with cgutils.for_range(builder, dim) as loop:
                 place = self.place(self.weights, builder.mul(builder.add(first, loop.index), lanes))
                 weight = self.moved(self.load(place), moves, list(self.samples(self.past, loop.index)))
                 if factor is not None:
                     weight = builder.fmul(weight, factor)
-                builder.store(weight, place, align=self.size)
+                self.store(weight, place)
                 for total, value in zip(sums, self.samples(self.coming, loop.index), strict=True):
-                    builder.store(self.multiply_add(weight, value, builder.load(total)), total)
-            for place, total in zip(places, sums, strict=True):
-                builder.store(builder.load(total), place, align=self.size)
+                    self.add_product(total, weight, value)
+            self.store_all([builder.load(total) for total in sums], places)
 
     def moved(self, weight, moves, values):
         """Return the weights after the updates, in two chains of additions that do not wait for each other."""
@@ -93,30 +90,11 @@ class _Generator:
             change = self.multiply_add(move, value, change)
         return self.builder.fadd(weight, change)
 
-    def multiply_add(self, a, b, c):
-        """Return a b + c, in one instruction where the processor has it."""
-        product = self.builder.fmul(a, b, flags=("contract",))
-        return self.builder.fadd(product, c, flags=("contract",))
-
-    def place(self, data, offset):
-        """Pointer to the vector that begins ``offset`` numbers into ``data``."""
-        return self.builder.bitcast(self.builder.gep(data, [offset]), self.vector.as_pointer())
-
-    def load(self, place):
-        """Load a vector that need not be aligned to its own size."""
-        return self.builder.load(place, align=self.size)
-
-    def splat(self, scalar):
-        """Put one number into every lane."""
-        single = self.builder.insert_element(ir.Constant(self.vector, ir.Undefined), scalar, ir.IntType(32)(0))
-        return self.builder.shuffle_vector(single, single, ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), None))
-
     def samples(self, data, component):
         """Load one component of all eight samples, each into every lane of a vector."""
         first = self.builder.mul(component, component.type(FUSED_SAMPLES))
         for k in range(FUSED_SAMPLES):
-            place = self.builder.gep(data, [self.builder.add(first, component.type(k))])
-            yield self.splat(self.builder.load(place))
+            yield self.splat_from(data, self.builder.add(first, component.type(k)))
 
 
 @jit

@@ -8,7 +8,8 @@ with c_k the coefficients of the update ``W += c_k x_k^T`` that sample k caused.
 a block and C^T X_b at its end are all that touches W: two matrix products a block instead of two passes a step.
 The corrections are sub-blocked: inside a panel of few samples term by term, between panels by matrix products over
 ranges of doubling length, so that each pair (k, j) is visited once. For few inputs `meanfield.kernels.fused` joins the
-closing of a block with the opening of the next.
+closing of a block with the opening of the next, and `meanfield.kernels.merged` all that a neuron does from one sample's
+error signal to the outputs for the next.
 
 Weight decay multiplies the weights by rho_k = 1 - 2 lambda s_k before each update. With R_j = rho_1 .. rho_{j-1} inside
 the block the same identity holds for the scaled coefficients c_k / R_{k+1}, and z_j is R_j times its right-hand side.
@@ -26,8 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meanfield.kernels._jit import jit, jit_inline
-from meanfield.kernels.activations import ActivationCode, activate_with_slope
-from meanfield.kernels.blas import add_product
+from meanfield.kernels.activations import ActivationCode
 from meanfield.kernels.blocks import (
     close_block,
     gram_matrix,
@@ -38,8 +38,10 @@ from meanfield.kernels.blocks import (
     transpose_inner,
 )
 from meanfield.kernels.losses import loss_and_signal
+from meanfield.kernels.merged import merged_pass
+from meanfield.kernels.passes import backward, correct_ahead, forward
 from meanfield.kernels.threads import wait_for_all
-from meanfield.kernels.vectors import add_multiple, copy, dot, scale
+from meanfield.kernels.vectors import copy
 
 __all__ = ["Parameters", "Settings", "Workspace", "train"]
 
@@ -65,6 +67,7 @@ class Settings(NamedTuple):
     panel: int  # steps corrected term by term
     tile: int  # neurons
     fused: bool  # blocks of eight samples, closed and opened in one pass
+    merged: bool  # one pass over the neurons between the error signals of two steps
     train_inner: bool
     train_inner_bias: bool
     train_outer: bool
@@ -120,7 +123,10 @@ def train(parameters, losses, workspace, x, y, step_sizes, settings, thread, n_t
                 next_fused_block(workspace, tile, thread, shrink)
             else:
                 open_block(workspace.coefficients[tile], parameters, block_x, settings, tile)
-            _forward(workspace, gram, parameters, settings, tile, start, 0, one)
+            if settings.merged:
+                _merged_pass(workspace, gram, parameters, settings, tile, start, -1, steps, one)
+            else:
+                forward(workspace, gram, parameters, settings, tile, start, 0, one)
         shrink = _train_block(
             parameters,
             losses,
@@ -174,74 +180,25 @@ def _train_block(
         if settings.train_outer_bias:
             _update_output_bias(workspace, rate, thread)
         for tile in range(first, last):
-            _backward(workspace, settings, tile, step, rate, decay, shrink, thread)
+            if settings.merged:
+                push = rate * workspace.signal[thread, 0, 0]
+                _merged_pass(workspace, gram, parameters, settings, tile, start, step, steps, push)
+                continue
+            backward(workspace, settings, tile, step, rate, decay, shrink, thread)
             if moves_inner:
-                _correct_ahead(workspace.coefficients[tile], gram, settings, step + 1, steps)
+                correct_ahead(workspace.coefficients[tile], gram, settings, step + 1, steps)
             if step + 1 < steps:
-                _forward(workspace, gram, parameters, settings, tile, start, step + 1, shrink)
+                forward(workspace, gram, parameters, settings, tile, start, step + 1, shrink)
     return shrink
 
 
 @jit_inline
-def _forward(workspace, gram, parameters, settings, tile, start, step, shrink):
-    """Features, slopes and the tile's share of the outputs for the samples of ``step``."""
-    batch = settings.batch_size
-    for b in range(batch):
-        z = workspace.coefficients[tile, step * batch + b]
-        if settings.train_inner or settings.train_inner_bias:
-            _correct_within_panel(z, workspace.coefficients[tile], gram, settings, step, b)
-        if settings.weight_decay != 0:
-            scale(z, shrink)
-        features = workspace.features[tile, b]
-        activate_with_slope(features, workspace.slopes[tile, b], settings.activation, z)
-        features[parameters.inner.shape[0] - tile * settings.tile :] = features.dtype.type(0)
-        for c in range(workspace.outer.shape[1]):
-            workspace.partial[(start + step) % 2, tile, b, c] = dot(workspace.outer[tile, c], features)
-
-
-@jit_inline
-def _correct_within_panel(z, coefficients, gram, settings, step, b):
-    """Add to ``z`` what the earlier steps of its panel did to the weights, up to three samples in one pass."""
-    batch = settings.batch_size
-    row, n = gram[step * batch + b], z.size
-    end = step * batch
-    for k in range(step // settings.panel * settings.panel * batch, end, 3):
-        c0, g0 = coefficients[k], row[k]
-        if k + 1 == end:
-            add_multiple(z, c0, g0)
-        elif k + 2 == end:
-            c1, g1 = coefficients[k + 1], row[k + 1]
-            for i in range(n):
-                z[i] += g0 * c0[i] + g1 * c1[i]
-        else:
-            c1, c2, g1, g2 = coefficients[k + 1], coefficients[k + 2], row[k + 1], row[k + 2]
-            for i in range(n):
-                z[i] += g0 * c0[i] + g1 * c1[i] + g2 * c2[i]
-
-
-@jit_inline
-def _correct_ahead(coefficients, gram, settings, done, steps):
-    """At the end of a panel, add the effect of past panels to coming ones.
-
-    After p panels the last q of them are applied to the next q, q the largest power of two dividing p: every ordered
-    pair of panels is met exactly once, in products as large as possible.
-    """
-    if done % settings.panel != 0 or done >= steps:
-        return
-    panels = done // settings.panel
-    span = (panels & -panels) * settings.panel
-    batch = settings.batch_size
-    past, now, end = (done - span) * batch, done * batch, min(done + span, steps) * batch
-    add_product(
-        coefficients[now:end],
-        gram[now:end, past:],
-        coefficients[past:now],
-        False,
-        False,
-        end - now,
-        settings.tile,
-        now - past,
-    )
+def _merged_pass(workspace, gram, parameters, settings, tile, start, step, steps, push):
+    """Take a tile back through one step and on to the next; write its share of the outputs there."""
+    n_neurons = parameters.inner.shape[0] - tile * settings.tile
+    coefficients, weights = workspace.coefficients[tile], workspace.outer[tile, 0]
+    outputs = merged_pass(coefficients, weights, gram, settings.activation, step, steps, push, n_neurons)
+    workspace.partial[(start + step + 1) % 2, tile, 0, 0] = outputs
 
 
 @jit_inline
@@ -271,45 +228,3 @@ def _update_output_bias(workspace, rate, thread):
     for b in range(signal.shape[0]):
         for c in range(workspace.outer.shape[1]):
             bias[c] += rate * signal[b, c]
-
-
-@jit_inline
-def _backward(workspace, settings, tile, step, rate, decay, shrink, thread):
-    """Turn the step's pre-activations into update coefficients, divided by R, and move the output weights."""
-    batch = settings.batch_size
-    signal = workspace.signal[thread]
-    coefficients = workspace.coefficients[tile, step * batch : (step + 1) * batch]
-    features, slopes = workspace.features[tile], workspace.slopes[tile]
-    for c in range(workspace.outer.shape[1]):
-        weights = workspace.outer[tile, c]
-        for b in range(1 if settings.train_outer else 0, batch):
-            _pull_back(coefficients[b], slopes[b], weights, rate / shrink * signal[b, c], c == 0)
-        if settings.train_outer:
-            pull, push = rate / shrink * signal[0, c], rate * signal[0, c]
-            _pull_back_and_move(coefficients[0], slopes[0], weights, features[0], pull, push, decay, c == 0)
-            for b in range(1, batch):
-                add_multiple(weights, features[b], rate * signal[b, c])
-
-
-@jit_inline
-def _pull_back(coefficient, slope, weights, pull, first):
-    """Add ``pull`` times the output weights times the slopes to the coefficients, or write it at first."""
-    if first:
-        for i in range(weights.size):
-            coefficient[i] = pull * weights[i] * slope[i]
-    else:
-        for i in range(weights.size):
-            coefficient[i] += pull * weights[i] * slope[i]
-
-
-@jit_inline
-def _pull_back_and_move(coefficient, slope, weights, features, pull, push, keep, first):
-    """Pull back through the output weights and move them, each loaded once."""
-    if first:
-        for i in range(weights.size):
-            coefficient[i] = pull * weights[i] * slope[i]
-            weights[i] = keep * weights[i] + push * features[i]
-    else:
-        for i in range(weights.size):
-            coefficient[i] += pull * weights[i] * slope[i]
-            weights[i] = keep * weights[i] + push * features[i]

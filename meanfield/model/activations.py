@@ -110,13 +110,14 @@ def piecewise_linear_form(activation: Activation) -> PiecewiseLinear | None:
 def activation_code(activation: Activation, dtype: DTypeLike) -> ActivationCode:
     """Translate an activation for the kernels, its knots in the network's ``dtype``."""
     kind = np.dtype(dtype)
-    if isinstance(activation, str) and activation in _CODES:
+    code = _CODES.get(activation, kernels.PIECEWISE_LINEAR) if isinstance(activation, str) else kernels.PIECEWISE_LINEAR
+    pieces = piecewise_linear_form(activation)
+    if pieces is None:
         nothing = np.zeros(1, kind)
-        return ActivationCode(_CODES[activation], nothing, np.zeros(2, kind), nothing)
-    pieces = activation if isinstance(activation, PiecewiseLinear) else _NAMED_KNOTS[activation]
+        return ActivationCode(code, nothing, np.zeros(2, kind), nothing)
     points = np.array(pieces.knots)
     return ActivationCode(
-        kernels.PIECEWISE_LINEAR,
+        code,
         points[:, 0].astype(kind),
         pieces.slopes.astype(kind),
         points[:1, 1].astype(kind),

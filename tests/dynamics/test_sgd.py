@@ -140,6 +140,23 @@ def test_the_fused_pass_and_the_blocks_agree(batch_size, dtype):
     assert not np.array_equal(finals[0].weights[0], network.weights[0])
 
 
+@pytest.mark.parametrize("activation", ["relu", "linear", *ACTIVATIONS[-2:]], ids=str)
+@pytest.mark.parametrize("biases", [(), ("bias_0",), ("bias_0", "bias_1")], ids=str)
+@pytest.mark.parametrize("n_neurons", [1, 70, 515])
+def test_one_pass_a_step_is_the_plain_loop(monkeypatch, activation, biases, n_neurons):
+    monkeypatch.setattr(trainer, "WORK_PER_THREAD", 1)
+    network, x, y = _problem(2, 5, n_neurons, 1, 61, activation, bool(biases))
+    trained = {"weight_0", "weight_1", *biases}
+    assert trainer.is_merged(network, Rule(frozenset(trained)))
+    one, two = (
+        run_sgd(network, Listed(x, y), step_size=0.01, n_steps=61, trained=trained, n_threads=n, rng=0) for n in (1, 2)
+    )
+    weights, expected_biases, losses = plain_sgd(network, x, y, np.full(61, 0.01), 1, trained)
+    assert one.final == two.final
+    assert _relative_error(one.final, weights, expected_biases) <= 1e-10
+    assert one.records["loss"].iloc[0] == pytest.approx(losses[0], rel=1e-10)
+
+
 @pytest.mark.parametrize("loss", ["logistic", "cross-entropy"])
 @pytest.mark.parametrize("scaling", ["mean-field", "standard"])
 def test_one_step_of_other_losses_is_minus_their_gradient(loss, scaling):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from meanfield import Network
+from meanfield import Network, PiecewiseLinear
 from meanfield.dynamics import trainer
 from meanfield.dynamics.rule import Rule
 
@@ -44,6 +44,36 @@ def _settings(n_neurons, dim, dtype, **rule):
 def test_passes_blocks_panels_and_tiles(n_neurons, dim, dtype, rule, fused, block, panel, tile):
     settings = _settings(n_neurons, dim, dtype, **rule)
     assert (settings.fused, settings.block, settings.panel, settings.tile) == (fused, block, panel, tile)
+
+
+@pytest.mark.parametrize(
+    ("n_outputs", "activation", "rule", "merged"),
+    [
+        (1, "relu", {}, True),
+        (1, "linear", {}, True),
+        (1, "truncated-relu", {}, True),
+        (1, PiecewiseLinear([(0.0, 0.0)], left_slope=0.1, right_slope=1.0), {}, True),
+        (1, "relu", {"loss": "logistic"}, True),
+        (1, "relu", {"trained": ALL | {"bias_0", "bias_1"}}, True),
+        (2, "relu", {}, False),
+        (1, "tanh", {}, False),
+        (1, "quadratic", {}, False),
+        (1, "relu", {"batch_size": 2}, False),
+        (1, "relu", {"weight_decay": 1.0, "largest_step_size": 0.1}, False),
+        (1, "relu", {"temperature": 0.1}, False),
+        (1, "relu", {"trained": frozenset({"weight_0"})}, False),
+        (1, "relu", {"trained": frozenset({"weight_1"})}, False),
+    ],
+)
+def test_one_pass_a_step_where_a_neuron_does_little(n_outputs, activation, rule, merged):
+    network = Network.init((32, 1000, n_outputs), activation=activation, rng=0)
+    assert trainer._settings(network, Rule(**({"trained": ALL} | rule))).merged == merged
+
+
+def test_one_pass_a_step_is_for_fused_runs():
+    settings = _settings(10_000, 784, "float32")
+    assert not settings.fused
+    assert not settings.merged
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from meanfield.kernels.fused import FUSED_SAMPLES, LANE_BYTES, update_and_multiply
+from meanfield.kernels.fused import FUSED_SAMPLES, update_and_multiply
+from meanfield.kernels.lanes import LANE_BYTES
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
