@@ -170,7 +170,7 @@ def _workspace(network: Network, settings: Settings, n_tiles: int, n_threads: in
         outer=aligned_zeros((n_tiles, n_outputs, tile), kind),
         features=aligned_zeros((n_tiles, batch, tile), kind),
         slopes=aligned_zeros((n_tiles, batch, tile), kind),
-        gram=np.zeros((2, samples, samples), kind),
+        gram=np.zeros((2, samples, samples) if settings.block > 1 else (2, 0, 0), kind),
         partial=zeros_apart((2, n_tiles, batch, n_outputs), kind),
         signal=zeros_apart((n_threads, batch, n_outputs), kind),
         output_bias=zeros_apart((n_threads, n_outputs), kind),

@@ -22,7 +22,12 @@ GRAM_ROWS = 32
 
 @jit
 def gram_matrix(gram, x, settings, thread, n_threads):
-    """Write this thread's share of the lower triangle of X X^T (+ 1 for a trained bias), in stripes of rows."""
+    """Write this thread's share of the lower triangle of X X^T (+ 1 for a trained bias), in stripes of rows.
+
+    A block of one step has no use for it: the samples of a batch do not correct each other.
+    """
+    if settings.block == 1:
+        return
     bias = gram.dtype.type(1 if settings.train_inner_bias else 0)
     stripes = (x.shape[0] + GRAM_ROWS - 1) // GRAM_ROWS
     for stripe in range(thread, stripes, n_threads):

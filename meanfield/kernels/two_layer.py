@@ -84,7 +84,7 @@ class Workspace(NamedTuple):
     outer: NDArray[np.floating]  # (P, C, T): the output weights by tiles
     features: NDArray[np.floating]  # (P, B, T)
     slopes: NDArray[np.floating]  # (P, B, T)
-    gram: NDArray[np.floating]  # (2, S, S), lower triangles; two, so that a block can open while another closes
+    gram: NDArray[np.floating]  # (2, S, S), lower triangles, of blocks of several steps; one opens while another closes
     partial: NDArray[np.floating]  # (2, P, B, C+): outputs of a tile; two, so that one barrier a step is enough
     signal: NDArray[np.floating]  # (threads, B, C+): minus the derivative of the loss by the outputs
     output_bias: NDArray[np.floating]  # (threads, C+)

@@ -85,3 +85,11 @@ def test_tiles_hold_all_neurons_in_whole_runs_of_vectors_and_waste_less_than_one
     assert tile % run == 0
     assert tile <= trainer.TILE
     assert 0 <= n_tiles * tile - n_neurons < n_tiles * run
+
+
+@pytest.mark.parametrize("dim", [3, 40])
+def test_a_batch_takes_memory_for_itself_and_no_square_of_its_size(dim):
+    network, n = Network.init((dim, 10, 1), rng=0), 2000
+    with trainer.TwoLayerTrainer(network, Rule(ALL, batch_size=n), 1) as training:
+        held = sum(array.nbytes for array in training._workspace)
+    assert held < 8 * n * 200 < 8 * n * n / 5
