@@ -64,9 +64,10 @@ def choose_kept(
     In the others, and for other losses, they try ``n_candidates`` drawn from those left, each on the features of the
     whole layers below, which are held: with m of the neurons of each layer kept, I_l takes
 
-        m n_candidates n (m + m^2 (H - l - 1)) operations        (m C in place of m + .. for l = H),
+        m n_candidates n (m + m^2 (H - l - 1) + m C) operations        (m n_candidates n C for l = H),
 
-    n samples, and each sweep of "swaps" as much again. Where ``n_candidates`` is at least n_l, all neurons are tried.
+    n samples and C outputs, and each sweep of "swaps" as much again. Where ``n_candidates`` is at least n_l, all
+    neurons are tried.
 
     Parameters
     ----------
