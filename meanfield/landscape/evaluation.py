@@ -14,7 +14,7 @@ from meanfield.model.losses import per_sample_loss
 from meanfield.model.network import Network
 from meanfield.model.risk import Estimate
 
-__all__ = ["Evaluation", "Spread", "evaluation_on"]
+__all__ = ["Evaluation", "Spread", "check_no_overflow", "check_outputs", "evaluation_on"]
 
 Array = NDArray[np.floating[Any]]
 
@@ -38,6 +38,23 @@ class Evaluation(NamedTuple):
     def variance_of_mean(self, values: Array) -> float:
         """Return the squared standard error of the mean of ``values`` (n,); 0 for a whole population."""
         return 0.0 if self.method == "exact" else float(values.var(ddof=1)) / len(values)
+
+
+def check_outputs(network: Network, evaluation: Evaluation) -> None:
+    """Raise ArithmeticError if the loss of a sample is not finite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        losses = evaluation.losses(network)
+    check_no_overflow("the loss of a sample", losses)
+
+
+def check_no_overflow(name: str, values: Array) -> None:
+    """Raise ArithmeticError unless all ``values``, computed from finite weights and samples, are finite."""
+    bad = values[~np.isfinite(values)]
+    if bad.size:
+        raise ArithmeticError(
+            f"{name} is {bad[0]}, which no search can compare: numbers overflow; scale inputs or weights down, or use "
+            "float64"
+        )
 
 
 class Spread:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from meanfield.checks import MeanfieldWarning, check_rng
 from meanfield.kernels.blas import single_threaded_blas
 from meanfield.landscape.dropout_moments import in_order
-from meanfield.landscape.evaluation import Evaluation
+from meanfield.landscape.evaluation import Evaluation, check_no_overflow
 from meanfield.model.losses import per_sample_loss
 from meanfield.model.network import Network, row_chunks
 
@@ -77,10 +77,11 @@ class KeptLayer:
     def losses(self, sums: Array, n_kept: int, joining: Indices, leaving: int | None = None) -> NDArray[np.float64]:
         """Return phi_l for each of ``joining``: of the set with these ``sums`` and that neuron, ``n_kept`` together.
 
-        Where a neuron is ``leaving``, it is in the sums and not in the set.
+        Where a neuron is ``leaving``, it is in the sums and not in the set. ArithmeticError where outputs overflow.
         """
         work = partial(self._chunk_losses, sums, n_kept, joining, leaving)
         totals = np.sum(list(in_order(work, row_chunks(len(sums)))), axis=0)
+        check_no_overflow("the loss of a kept set", totals)
         return totals / len(sums)
 
     @property
@@ -92,6 +93,7 @@ class KeptLayer:
         """Return v_i h_i of one neuron on one chunk of samples."""
         return np.outer(self._features[rows, neuron], self._weights[:, neuron])
 
+    @np.errstate(over="ignore", invalid="ignore")
     def _chunk_losses(
         self, sums: Array, n_kept: int, joining: Indices, leaving: int | None, rows: slice
     ) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from meanfield.checks import check_choice, check_integer, check_positive, check_rng, check_subset
 from meanfield.landscape.counts import Entry, by_layer, checked_entries
 from meanfield.landscape.deep_search import DeepSearch
-from meanfield.landscape.evaluation import evaluation_on
+from meanfield.landscape.evaluation import check_outputs, evaluation_on
 from meanfield.landscape.search import SQUARE_ONLY, SUBSET_METHODS
 from meanfield.landscape.subsets import choose_subset
 from meanfield.model.laws import Law
@@ -64,9 +64,10 @@ def choose_kept(
     In the others, and for other losses, they try ``n_candidates`` drawn from those left, each on the features of the
     whole layers below, which are held: with m of the neurons of each layer kept, I_l takes
 
-        m n_candidates n (m + m^2 (H - l - 1)) operations        (m C in place of m + .. for l = H),
+        m n_candidates n (m + m^2 (H - l - 1) + m C) operations        (m n_candidates n C for l = H),
 
-    n samples, and each sweep of "swaps" as much again. Where ``n_candidates`` is at least n_l, all neurons are tried.
+    n samples and C outputs, and each sweep of "swaps" as much again. Where ``n_candidates`` is at least n_l, all
+    neurons are tried.
 
     Parameters
     ----------
@@ -89,6 +90,7 @@ def choose_kept(
     TypeError : ``n_kept`` is not of integers; no ``rng`` where it is needed
     ValueError : ``n_kept`` out of range; an unknown method or loss, or targets that do not suit it; too many sets or
         too much memory; a law that does not fit the network
+    ArithmeticError : outputs or moments that overflow
 
     References
     ----------
@@ -113,6 +115,7 @@ def choose_kept(
         return [np.array(choose_subset(network, law, counts[0], method=method, **options).kept, np.intp)]
     generator = None if rng is None else check_rng(rng, "a search for kept neurons")
     evaluation = evaluation_on(law, loss, n_samples, generator)
+    check_outputs(network, evaluation)
     return DeepSearch(network, evaluation, counts, n_candidates=n_candidates, rng=generator, **options).choose(method)
 
 

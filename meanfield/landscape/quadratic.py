@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from meanfield.checks import MeanfieldWarning
 from meanfield.landscape.dropout_moments import NeuronMoments, neuron_moments, pair_rows, pair_table
-from meanfield.landscape.evaluation import Evaluation
+from meanfield.landscape.evaluation import Evaluation, check_no_overflow
 from meanfield.model.network import Network
 
 __all__ = ["QuadraticForm", "exchange_neurons", "quadratic_form", "select_forward", "table_bytes"]
@@ -49,8 +49,14 @@ def quadratic_form(network: Network, evaluation: Evaluation, max_bytes: float) -
 
     All of M is computed at once, O(N^2 n), where `table_bytes` is at most ``max_bytes``; beyond, each row asked
     for takes a pass over the samples, O(N n d), and memory is that of a forward pass.
+
+    Raises
+    ------
+    ArithmeticError : gamma or the diagonal overflow
     """
     moments = neuron_moments(network, evaluation.x, evaluation.y)
+    for moment in (moments.gamma, moments.diagonal):
+        check_no_overflow("a second moment of a neuron", moment)
     if table_bytes(network) <= max_bytes:
         row = partial(_row_of, pair_table(network, evaluation.x, moments))
     else:

@@ -64,6 +64,11 @@ def given_blocks(whole: Network, kept: Sequence[Indices], subnetworks: Any, end:
     TypeError : entries of another type
     ValueError : another number of entries; widths, activation, dtype or biases that do not fit
     """
+    if not isinstance(subnetworks, list | tuple):
+        raise TypeError(
+            f"subnetworks of the {end} end must be None or a list or tuple with one entry for each of "
+            f"l = 0..{whole.n_hidden}, got {type(subnetworks).__name__}"
+        )
     entries, n_hidden = list(subnetworks), whole.n_hidden
     if len(entries) != n_hidden + 1:
         raise ValueError(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from meanfield.checks import check_integer, check_positive, check_rng
 from meanfield.landscape.counts import checked_sizes
-from meanfield.landscape.evaluation import Evaluation, evaluation_on
+from meanfield.landscape.evaluation import Evaluation, check_outputs, evaluation_on
 from meanfield.landscape.search import SUBSET_METHODS, Search
 from meanfield.model.laws import Law
 from meanfield.model.losses import check_loss
@@ -84,6 +84,7 @@ def choose_subset(
     ValueError : several hidden layers; ``n_kept`` outside 1..N; an unknown method or loss, targets that do not
         suit it, or a method that needs the square loss; too many sets or too much memory; a law that does not
         fit the network
+    ArithmeticError : outputs or moments that overflow
 
     References
     ----------
@@ -124,7 +125,7 @@ def subset_ladder(
 
     Raises
     ------
-    TypeError, ValueError : as `choose_subset`, before any search; no sizes or no methods
+    TypeError, ValueError, ArithmeticError : as `choose_subset`, the first two before any search; no sizes or no methods
 
     See Also
     --------
@@ -201,6 +202,7 @@ def _prepared(
     choosing, measuring = (evaluation_on(law, loss, n_samples, generator) for _ in range(2))
     search = Search(network, choosing, np.unique(sizes), **limits, rng=generator)
     search.check(methods)
+    check_outputs(network, choosing)
     return sizes, search, measuring
 
 

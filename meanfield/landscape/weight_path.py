@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from meanfield.checks import check_choice
+from meanfield.checks import check_choice, check_integer
 from meanfield.landscape.curves import checked_time
 from meanfield.landscape.parameters import (
     check_same_form,
@@ -44,7 +44,7 @@ class WeightPath:
 
     Raises
     ------
-    TypeError : a vertex that is no Network
+    TypeError : vertices or kinds that are no list or tuple; a vertex that is no Network
     ValueError : no segment; numbers of vertices and kinds that do not fit; an unknown kind; vertices of different
         form; a readout segment that moves more than the output layer
 
@@ -57,6 +57,9 @@ class WeightPath:
     __slots__ = ("_kinds", "_vertices")
 
     def __init__(self, vertices: Sequence[Network], kinds: Sequence[str]) -> None:
+        for name, given in (("vertices", vertices), ("kinds", kinds)):
+            if not isinstance(given, list | tuple):
+                raise TypeError(f"{name} must be a list or tuple, got {type(given).__name__}")
         self._vertices = tuple(vertices)
         self._kinds = tuple(check_choice("kind", kind, SEGMENT_KINDS) for kind in kinds)
         if not self._kinds or len(self._vertices) != len(self._kinds) + 1:
@@ -91,7 +94,8 @@ class WeightPath:
 
     def ends(self, segment: int) -> tuple[Network, Network]:
         """Return the networks where a segment, 0..S-1, begins and ends."""
-        return self._vertices[segment], self._vertices[segment + 1]
+        number = check_integer("segment", segment, least=0, most=self.n_segments - 1)
+        return self._vertices[number], self._vertices[number + 1]
 
     def at(self, t: float) -> Network:
         """Return the network at ``t`` in [0, 1]: each segment takes 1/S of it, whatever its length.
@@ -171,7 +175,10 @@ class WeightPath:
                 raise ValueError(f"{source} is not a saved path: it lacks {', '.join(sorted(missing))}")
             mine = {name: arrays[place] for name, place in places.items()}
             vertices.append(Network.from_arrays(mine | settings, f"vertex {number} of {source}"))
-        return cls(vertices, arrays["kinds"].tolist())
+        try:
+            return cls(vertices, arrays["kinds"].tolist())
+        except ValueError as error:
+            raise ValueError(f"{source} is not a saved path: {error}") from error
 
 
 def _check_readout(segment: int, start: Network, end: Network) -> None:

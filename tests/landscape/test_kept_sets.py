@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from oracles import loss_of_sample
 from random_networks import random_network as make_network
+from random_networks import random_samples
 
+from meanfield import Network
 from meanfield.landscape.kept_sets import choose_kept
 from meanfield.landscape.path_risk import path_risk
 from meanfield.landscape.paths import connect
-from meanfield.landscape.subsets import choose_subset
+from meanfield.landscape.subsets import SUBSET_METHODS, choose_subset
 from meanfield.model.laws import Empirical, IsotropicGaussians
 
 ISOTROPIC = IsotropicGaussians(dim=2, delta=0.5)
@@ -78,6 +80,40 @@ def test_fresh_samples_come_before_the_draws():
     best = min(draws, key=lambda kept: largest_phi(network, law, kept))
     chosen = choose_kept(network, ISOTROPIC, method="best-of", n_samples=50, n_subsets=6, rng=2)
     assert all(np.array_equal(a, b) for a, b in zip(chosen, best, strict=True))
+
+
+def scaled(network, factor):
+    """The network with its first and last weights times ``factor``."""
+    first, *between, last = network.weights
+    factor = network.dtype.type(factor)
+    weights = [first * factor, *between, last * factor]
+    return Network(weights, network.biases, activation=network.activation, scaling=network.scaling)
+
+
+@pytest.mark.parametrize("method", SUBSET_METHODS)
+@pytest.mark.parametrize("widths", [(3, 6, 2), (3, 6, 5, 2)])
+def test_outputs_that_overflow_are_refused(method, widths):
+    law = Empirical(*random_samples("square", 50, 3))
+    with pytest.raises(ArithmeticError, match="the loss of a sample is inf, which no search can compare"):
+        choose_kept(scaled(make_network(widths, dtype=np.float32, activation="relu"), 1e30), law, method=method, rng=0)
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered|invalid value encountered:RuntimeWarning")
+@pytest.mark.parametrize("method", ["greedy", "swaps", "adversarial-greedy"])
+@pytest.mark.parametrize("widths", [(3, 6, 2), (3, 6, 5, 2)])
+def test_moments_that_overflow_are_refused(method, widths):
+    law = Empirical(*random_samples("square", 50, 3))
+    with pytest.raises(ArithmeticError, match=r"a second moment of a neuron is .* scale inputs or weights down"):
+        choose_kept(scaled(make_network(widths, dtype=np.float32, activation="relu"), 1e18), law, method=method, rng=0)
+
+
+def test_sets_whose_outputs_overflow_are_refused_where_all_neurons_together_do_not():
+    # Twins that cancel: of one of them alone the outputs overflow.
+    weights = [np.ones((2, 1)), np.array([[1e298, -1e298], [0.0, 0.0]])]
+    network = Network(weights, activation="relu", scaling="standard")
+    law = Empirical(np.full((5, 1), 1e10), np.tile([1.0, 0.0], (5, 1)))
+    with pytest.raises(ArithmeticError, match=r"the loss of a kept set is (inf|nan), which no search can compare"):
+        choose_kept(network, law, method="greedy", loss="cross-entropy")
 
 
 def test_bad_input_is_refused():

@@ -419,6 +419,7 @@ def small_networks(**changes):
 @pytest.mark.parametrize(
     ("subnetworks", "error", "message"),
     [
+        (5, TypeError, "subnetworks of the first end must be None or a list or tuple with one entry .*0..2, got int"),
         (small_networks()[:2], ValueError, "must hold 3 entries, one for each of l = 0..2, got 2"),
         (small_networks(v1=None), TypeError, "sub-network 1 of the first end must be a Network, got NoneType"),
         (small_networks(v1=make_network((3, 3, 1))), ValueError, "must have 2 inputs, 1 hidden layers and 1 outputs"),

@@ -179,8 +179,9 @@ def test_malformed_files_are_refused(tmp_path, damage, message):
     arrays = read_npz(tmp_path / "path.npz")
     damage(arrays)
     np.savez(tmp_path / "path.npz", **arrays)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message) as caught:
         WeightPath.load(tmp_path / "path.npz")
+    assert repr(str(tmp_path / "path.npz")) in str(caught.value)
 
 
 def test_other_files_are_refused(tmp_path):
@@ -194,10 +195,30 @@ def test_other_files_are_refused(tmp_path):
         WeightPath.load(tmp_path / "missing.npz")
 
 
+@pytest.mark.parametrize(
+    ("segment", "error", "message"),
+    [
+        (-1, ValueError, r"segment must be in 0\.\.1, got -1"),
+        (2, ValueError, r"segment must be in 0\.\.1, got 2"),
+        (0.5, TypeError, "segment must be an integer, got 0.5"),
+    ],
+)
+def test_segments_are_numbered_from_zero(segment, error, message):
+    path = line(1, 2, 3)
+    assert path.ends(np.int64(1)) == tuple(path.vertices[1:])
+    with pytest.raises(error, match=message):
+        path.ends(segment)
+
+
 def test_paths_are_checked_when_made():
     network, other = make_network((2, 3, 1)), make_network((2, 3, 1), seed=1)
     with pytest.raises(ValueError, match=r"a path of S >= 1 kinds has S \+ 1 vertices, got 1 and 3"):
         WeightPath([network] * 3, ["idle"])
+    with pytest.raises(TypeError, match="vertices must be a list or tuple, got NoneType"):
+        WeightPath(None, ["idle"])
+    for kinds in (None, "idle"):
+        with pytest.raises(TypeError, match=f"kinds must be a list or tuple, got {type(kinds).__name__}"):
+            WeightPath([network] * 2, kinds)
     with pytest.raises(ValueError, match="got 0 and 1"):
         WeightPath([network], [])
     with pytest.raises(ValueError, match="unknown kind 'redout': did you mean 'readout'"):
