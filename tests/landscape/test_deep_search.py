@@ -116,6 +116,42 @@ def test_no_exchange_improves_what_swaps_find(case):
     assert found[-1] <= greedy[-1] * (1 + 1e-12)
 
 
+def swaps_twin(network, law, loss, chosen):
+    """Neuron by neuron the best of all in its place, until none is better; and the neurons that left and came back."""
+    chosen, left, returned, improved = list(chosen), set(), set(), True
+    while improved:
+        improved = False
+        for place, neuron in enumerate(chosen):
+            pool = [neuron, *sorted(set(range(network.widths[1])) - set(chosen))]
+            losses = [phi(network, law, loss, [[*chosen[:place], i, *chosen[place + 1 :]]]) for i in pool]
+            best = pool[int(np.argmin(losses))]
+            if min(losses) < losses[0] * (1 - 1e-12):
+                chosen[place], improved = best, True
+                left, returned = left | {neuron}, returned | ({best} & left)
+    return chosen, returned
+
+
+@pytest.mark.parametrize("seed", [99, 356])
+def test_a_neuron_that_was_exchanged_may_come_back(seed):
+    network, law = make_case((3, 10), "cross-entropy", "mean-field", True, seed=seed)
+    (start,) = greedy_twin(network, law, "cross-entropy", (5,))
+    expected, returned = swaps_twin(network, law, "cross-entropy", start)
+    assert returned & set(expected)
+    assert as_lists(choose_kept(network, law, method="swaps", loss="cross-entropy")) == as_lists([expected])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_gains_that_are_rounding_exchange_nothing(seed):
+    # Rectifiers with c times the incoming and 1/c of the outgoing weights say the same.
+    rng = np.random.default_rng(seed)
+    scales = rng.uniform(0.5, 2, (8, 1))
+    weights = [scales * rng.standard_normal((1, 3)), (rng.standard_normal((3, 1)) / scales.T)]
+    network = Network([w.astype(np.float32) for w in weights], activation="relu", scaling="mean-field")
+    law = Empirical(*random_samples("cross-entropy", 50, 3))
+    greedy, swaps = (choose_kept(network, law, method=method, loss="cross-entropy") for method in ("greedy", "swaps"))
+    assert as_lists(swaps) == as_lists(greedy)
+
+
 @pytest.mark.parametrize("case", [case for case in CASES if len(case[0]) > 2])
 def test_exhaustive_is_the_choice_whose_worst_vertex_is_best(case):
     network, law = make_case(*case)
