@@ -16,7 +16,7 @@ from llvmlite import ir
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from meanfield.kernels._jit import jit_inline
+from meanfield.kernels._jit import jit
 from meanfield.kernels.activations import RELU
 from meanfield.kernels.lanes import VECTORS_PER_RUN, Lanes
 
@@ -193,7 +193,8 @@ def _emitted(activation):
 _relu_pass, _piecewise_linear_pass = _emitted(_Relu), _emitted(_PiecewiseLinear)
 
 
-@jit_inline
+# Not inlined: in the loop over steps it would leave fewer registers to the passes of other runs.
+@jit
 def merged_pass(coefficients, weights, gram, activation, step, steps, push, n_neurons):
     """Go back through ``step`` and on to the next one, as far as either is among the ``steps`` of the block.
 
