@@ -193,11 +193,11 @@ def test_the_width_check_prints_table_and_verdict_and_a_second_call_runs_nothing
     small = ["--widths", "16,64,256", "--hidden-layers", "1", "--seeds", "2", "--output", tmp_path]
     first = _meanfield("run", "width-check", *small)
     assert first.returncode == 0, first.stderr
-    for expected in ("weight change", "fails, as it must", "18 of 18 runs are finished (0 before, 18 now)"):
+    for expected in ("weight change", "fails, as it must", "30 of 30 runs are finished (0 before, 30 now)"):
         assert expected in first.stdout
     assert (tmp_path / "figures" / "width-check-2-weight-layers.pdf").is_file()
     second = _meanfield("run", "width-check", *small)
-    assert "18 of 18 runs are finished (18 before, 0 now)" in second.stdout
+    assert "30 of 30 runs are finished (30 before, 0 now)" in second.stdout
     assert second.stdout.split("\n\n")[0] == first.stdout.split("\n\n")[0]
 
 
