@@ -210,6 +210,11 @@ class Network:
         if missing := needed - set(arrays):
             lacks = ", ".join(sorted(missing))
             raise ValueError(f"{source} is not a saved network: it lacks {lacks}; it holds {sorted(arrays)}")
+        if misspelt := {name for name in set(arrays) - needed if name.startswith(("weight", "bias"))}:
+            raise ValueError(
+                f"{source} holds arrays that would be ignored: {', '.join(sorted(misspelt))}; weights and biases are "
+                f"called weight_i and bias_i, i = 0, 1, .."
+            )
         try:
             return cls(
                 [arrays[f"weight_{i}"] for i in layers],

@@ -95,7 +95,7 @@ def change_against_kept(changes: pd.DataFrame, allowed: float) -> Figure:
     check_columns("changes", changes, ["setting"], [])
     check_rows("changes", changes, ["setting", "dim", "n_kept"], ["dim", "n_kept", "relative_change"])
     settings = list(changes["setting"].unique())
-    figure, axes = panels(settings, KEPT, ["mean loss change,\nin units of $L(0)-L(T)$"])
+    figure, axes = panels(settings, KEPT, [r"mean loss change $\times \frac{N-1}{N-m}$," + "\nin units of $L(0)-L(T)$"])
     styles = width_styles(changes["dim"])
     for panel, setting in zip(axes[0], settings, strict=True):
         for dim, style in styles.items():

@@ -443,3 +443,13 @@ def test_init_randomness_is_the_callers():
 def test_init_refuses(widths, options, error, match):
     with pytest.raises(error, match=match):
         Network.init(widths, **{"rng": 0, **options})
+
+
+@pytest.mark.parametrize("misspelt", ["biases_0", "bias0", "weights_0"])
+def test_misspelt_weights_and_biases_are_named_and_not_ignored(tmp_path, misspelt):
+    arrays = dict(Network.init((3, 4, 2), rng=0).arrays()) | {misspelt: np.zeros(4)}
+    np.savez(tmp_path / "mine.npz", **arrays)
+    with pytest.raises(
+        ValueError, match=f"arrays that would be ignored: {misspelt}; weights and biases are called weight_i"
+    ):
+        Network.load(tmp_path / "mine.npz")
