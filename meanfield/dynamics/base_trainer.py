@@ -19,7 +19,7 @@ from meanfield.kernels.lanes import LANE_BYTES
 from meanfield.kernels.threads import spread_out
 from meanfield.model.network import Network
 
-__all__ = ["Array", "State", "Trainer", "aligned_zeros", "is_finite", "zeros_apart"]
+__all__ = ["Array", "State", "Trainer", "aligned_zeros", "block_samples", "is_finite", "zeros_apart"]
 
 CACHE_LINE_BYTES = 64
 
@@ -128,3 +128,13 @@ def zeros_apart(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     line = CACHE_LINE_BYTES // dtype.itemsize
     *outer, columns = shape
     return aligned_zeros((*outer, -(-columns // line) * line), dtype)
+
+
+def block_samples(n_inputs: int) -> int:
+    """Return the samples between two passes over the weights that a block opens, a rule of the shape alone.
+
+    A block of S samples passes over weights of ``n_inputs`` columns once instead of S times and pays S / 2
+    multiplications a neuron and sample for the correction: worth it as long as S is well below the 2 ``n_inputs`` of
+    the products themselves.
+    """
+    return 64 if n_inputs < 256 else 128

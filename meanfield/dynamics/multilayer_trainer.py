@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from meanfield.dynamics.base_trainer import Array, Trainer, aligned_zeros
+from meanfield.dynamics.base_trainer import Array, Trainer, aligned_zeros, block_samples
 from meanfield.dynamics.rule import Rule
 from meanfield.kernels.lanes import LANE_BYTES
 from meanfield.kernels.multilayer import Parameters, Settings, Workspace, train
@@ -38,14 +38,6 @@ def opened_layer(n_hidden: int, trained: frozenset[str]) -> int:
     """Return the layer whose pre-activations are formed a block at a time: the first trained or the last hidden."""
     first = min(int(name.rpartition("_")[2]) for name in trained)
     return min(first, n_hidden - 1)
-
-
-def block_samples(n_inputs: int) -> int:
-    """Return the samples between two products with the weights of the opened layer, of ``n_inputs`` columns.
-
-    A block of S samples corrects a pre-activation by S / 2 multiplications, against ``n_inputs`` of each product.
-    """
-    return 64 if n_inputs < 256 else 128
 
 
 def span_samples(shapes: list[tuple[int, int]]) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from meanfield.dynamics.base_trainer import Array, Trainer, aligned_zeros, zeros_apart
+from meanfield.dynamics.base_trainer import Array, Trainer, aligned_zeros, block_samples, zeros_apart
 from meanfield.dynamics.rule import Rule
 from meanfield.kernels.fused import FUSED_SAMPLES
 from meanfield.kernels.lanes import LANE_BYTES, VECTORS_PER_RUN
@@ -19,7 +19,7 @@ from meanfield.model.activations import activation_code, piecewise_linear_form
 from meanfield.model.losses import loss_code
 from meanfield.model.network import Network
 
-__all__ = ["TwoLayerTrainer", "block_samples"]
+__all__ = ["TwoLayerTrainer"]
 
 # Neurons a tile, at most, and samples a panel: wide enough for the matrix products, small enough for the second-level
 # cache.
@@ -56,15 +56,6 @@ def tile_neurons(n_neurons: int, dtype: np.dtype[Any]) -> int:
     run = VECTORS_PER_RUN * LANE_BYTES // dtype.itemsize
     n_tiles = -(-n_neurons // TILE)
     return -(-n_neurons // (n_tiles * run)) * run
-
-
-def block_samples(dim: int) -> int:
-    """Return the samples between two passes over the inner weights that are not fused, a rule of the shape alone.
-
-    A block of S samples passes over the N d inner weights once instead of S times and pays S / 2 multiplications a
-    neuron and sample for the correction: worth it as long as S is well below the 2 d of the products themselves.
-    """
-    return 64 if dim < 256 else 128
 
 
 class TwoLayerTrainer(Trainer[Parameters]):
