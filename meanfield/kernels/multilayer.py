@@ -48,13 +48,13 @@ from meanfield.kernels.multilayer_blocks import (
     Workspace,
     close_block,
     close_layer,
-    correct_ahead,
     correct_within_panel,
     layer_weights,
     open_block,
     share_of,
 )
 from meanfield.kernels.multilayer_outputs import error_signal, move_outputs, sum_tiles
+from meanfield.kernels.passes import correct_ahead
 from meanfield.kernels.products import add_rows_by_columns, add_rows_by_rows
 from meanfield.kernels.threads import wait_for_all
 from meanfield.kernels.vectors import add_multiple, copy, scale
@@ -116,8 +116,7 @@ def _train_block(parameters, losses, workspace, y, step_sizes, settings, worker)
         block_shrink *= decay
         span_shrink *= decay
         if settings.moves_hidden:
-            coefficients = workspace.coefficients[settings.opened]
-            correct_ahead(coefficients, workspace.gram, settings, worker, number + 1, steps)
+            _correct_ahead(workspace, settings, number + 1, steps, worker)
         if settings.defers and ((number + 1) % settings.span == 0 or number + 1 == steps):
             _close_span(parameters, workspace, settings, place + batch, worker, span_shrink)
             span_shrink = kind(1)
@@ -154,6 +153,15 @@ def _correct_opened(workspace, settings, now, worker):
         correct_within_panel(z, coefficients, low, workspace.gram, settings, now.number, b)
         if settings.weight_decay != 0:
             scale(z, now.block_shrink)
+
+
+@jit
+def _correct_ahead(workspace, settings, done, steps, worker):
+    """At the end of a panel, add what past panels did to a thread's coming pre-activations of the opened layer."""
+    low, high = share_of(settings.widths[settings.opened + 1], settings, worker)
+    coefficients = workspace.coefficients[settings.opened]
+    for start in range(low, high, settings.tile):
+        correct_ahead(coefficients, workspace.gram, settings, done, steps, start, min(settings.tile, high - start))
 
 
 @jit

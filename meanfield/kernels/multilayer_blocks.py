@@ -21,7 +21,6 @@ __all__ = [
     "block_inputs",
     "close_block",
     "close_layer",
-    "correct_ahead",
     "correct_within_panel",
     "layer_weights",
     "open_block",
@@ -160,34 +159,6 @@ def correct_within_panel(z, coefficients, low, gram, settings, step, sample):
     batch = settings.batch_size
     for earlier in range(step // settings.panel * settings.panel * batch, step * batch):
         add_multiple(z, coefficients[earlier, low : low + z.size], gram[step * batch + sample, earlier])
-
-
-@jit
-def correct_ahead(coefficients, gram, settings, worker, done, steps):
-    """At the end of a panel, add the effect of past panels to coming ones.
-
-    After p panels the last q of them are applied to the next q, q the largest power of two dividing p: every ordered
-    pair of panels is met exactly once, in products as large as possible.
-    """
-    if done % settings.panel != 0 or done >= steps:
-        return
-    panels = done // settings.panel
-    reach = (panels & -panels) * settings.panel
-    batch = settings.batch_size
-    past, now, end = (done - reach) * batch, done * batch, min(done + reach, steps) * batch
-    low, high = share_of(settings.widths[settings.opened + 1], settings, worker)
-    for start in range(low, high, settings.tile):
-        width = min(settings.tile, high - start)
-        add_product(
-            coefficients[now:, start:],
-            gram[now:, past:],
-            coefficients[past:, start:],
-            False,
-            False,
-            end - now,
-            width,
-            now - past,
-        )
 
 
 @jit

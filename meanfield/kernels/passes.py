@@ -48,8 +48,8 @@ def _correct_within_panel(z, coefficients, gram, settings, step, b):
 
 
 @jit_inline
-def correct_ahead(coefficients, gram, settings, done, steps):
-    """At the end of a panel, add the effect of past panels to coming ones.
+def correct_ahead(coefficients, gram, settings, done, steps, start, width):
+    """At the end of a panel, add the effect of past panels to coming ones, for ``width`` neurons from ``start`` on.
 
     After p panels the last q of them are applied to the next q, q the largest power of two dividing p: every ordered
     pair of panels is met exactly once, in products as large as possible.
@@ -61,13 +61,13 @@ def correct_ahead(coefficients, gram, settings, done, steps):
     batch = settings.batch_size
     past, now, end = (done - span) * batch, done * batch, min(done + span, steps) * batch
     add_product(
-        coefficients[now:end],
-        gram[now:end, past:],
-        coefficients[past:now],
+        coefficients[now:, start:],
+        gram[now:, past:],
+        coefficients[past:, start:],
         False,
         False,
         end - now,
-        settings.tile,
+        width,
         now - past,
     )
 

@@ -103,14 +103,9 @@ def train(parameters, losses, workspace, x, y, step_sizes, settings, thread, n_t
     n_tiles = workspace.coefficients.shape[0]
     first, last = thread * n_tiles // n_threads, (thread + 1) * n_tiles // n_threads
     n_steps, batch = step_sizes.size, settings.batch_size
-    copy(workspace.output_bias[thread], parameters.outer_bias)
-    for tile in range(first, last):
-        for c in range(parameters.outer.shape[0]):
-            copy(workspace.outer[tile, c], parameters.outer[c, tile * settings.tile :])
     one = workspace.signal.dtype.type(1)
     shrink = one
-    if settings.fused:
-        transpose_inner(parameters, workspace, settings, first, last, thread)
+    _lay_out(parameters, workspace, settings, first, last, thread)
     for start in range(0, n_steps, settings.block):
         steps = min(settings.block, n_steps - start)
         block_x, block_y = x[start * batch : (start + steps) * batch], y[start * batch : (start + steps) * batch]
@@ -149,6 +144,24 @@ def train(parameters, losses, workspace, x, y, step_sizes, settings, thread, n_t
         next_samples(workspace, x[:0], settings, thread)
         for tile in range(first, last):
             next_fused_block(workspace, tile, thread, shrink)
+    _write_back(parameters, workspace, settings, first, last, thread)
+
+
+@jit_inline
+def _lay_out(parameters, workspace, settings, first, last, thread):
+    """Copy a thread's output weights by tiles, its output bias, and for fused runs the inner weights."""
+    copy(workspace.output_bias[thread], parameters.outer_bias)
+    for tile in range(first, last):
+        for c in range(parameters.outer.shape[0]):
+            copy(workspace.outer[tile, c], parameters.outer[c, tile * settings.tile :])
+    if settings.fused:
+        transpose_inner(parameters, workspace, settings, first, last, thread)
+
+
+@jit_inline
+def _write_back(parameters, workspace, settings, first, last, thread):
+    """Write what `_lay_out` copied back."""
+    if settings.fused:
         transpose_back(parameters, workspace, settings, first, last)
     for tile in range(first, last):
         for c in range(parameters.outer.shape[0]):
@@ -186,7 +199,7 @@ def _train_block(
                 continue
             backward(workspace, settings, tile, step, rate, decay, shrink, thread)
             if moves_inner:
-                correct_ahead(workspace.coefficients[tile], gram, settings, step + 1, steps)
+                correct_ahead(workspace.coefficients[tile], gram, settings, step + 1, steps, 0, settings.tile)
             if step + 1 < steps:
                 forward(workspace, gram, parameters, settings, tile, start, step + 1, shrink)
     return shrink
