@@ -182,12 +182,12 @@ def _train_block(
     shrink = kind(1)
     moves_inner = settings.train_inner or settings.train_inner_bias
     for step in range(steps):
-        wait_for_all(workspace.arrivals, n_threads)
-        loss = _error_signal(workspace, y, settings, thread, start, step)
         rate = kind(step_sizes[start + step] / settings.batch_size)
         decay = kind(1 - 2 * settings.weight_decay * step_sizes[start + step])
         if moves_inner:
             shrink *= decay
+        wait_for_all(workspace.arrivals, n_threads)
+        loss = _error_signal(workspace, y, settings, thread, start, step)
         if thread == 0:
             losses[start + step] = loss
         if settings.train_outer_bias:
