@@ -30,6 +30,8 @@ COLUMNS = ("n_neurons", "n_kept", "quantile", "magnitude", "magnitude_low", "mag
 # log(1) = 0: at the very smallest m the two-layer form has lost its first term.
 LEAST_KEPT = 4
 
+WEAK = 10.0  # in the median, times what was measured
+
 
 @dataclass(frozen=True)
 class PrefactorFit:
@@ -136,7 +138,8 @@ def check_prefactor(
 def describe_checked(checked: pd.DataFrame, measured: str = "quantiles") -> str:
     """Say whether numbers from elsewhere, ``measured`` in words, refute the bound, or how many lie above it.
 
-    A number above the bound refutes it only with its whole interval; a bound that is not refuted need not hold.
+    A number above the bound refutes it only with its whole interval; a bound that is not refuted need not hold, and
+    one that is ten times what was measured, in the median, is a weak test.
 
     Parameters
     ----------
@@ -148,7 +151,18 @@ def describe_checked(checked: pd.DataFrame, measured: str = "quantiles") -> str:
     above = (
         f"{n_above} of them above the bound, but with intervals too wide to tell" if n_above else "all below the bound"
     )
-    return f"not refuted by {n_rows} {measured}, {above}"
+    return f"not refuted by {n_rows} {measured}, {above}{_looseness(checked['ratio'])}"
+
+
+def _looseness(ratio: pd.Series) -> str:
+    """Say how many times what was measured the bound is, and whether that leaves little of a test."""
+    times = 1 / ratio[ratio > 0]
+    if times.empty:
+        return ""
+    middle = times.median()
+    words = f"; the bound is {times.min():.3g} to {times.max():.3g} times what was measured, {middle:.3g} in the median"
+    weak = f": a weak test, half of them could be {WEAK:g} times as large and pass"
+    return words + weak if middle >= WEAK else words
 
 
 def rows_of_quantile(quantiles: pd.DataFrame, level: float) -> pd.DataFrame:

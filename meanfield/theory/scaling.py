@@ -73,8 +73,9 @@ class SettledVerdict:
     def describe(self) -> str:
         """State the verdict in words with its statistics, and what "settled" tolerates."""
         head = f"settled from width {self.from_width} on {self._tolerance()}" if self.settled else "not shown to settle"
-        passed = f"{self.table['accepted'].sum()} of {len(self.table)} ranges accepted in sequence"
-        return f"{head}: {compare_with_margin(self.fit, self.margin)}; {passed}"
+        passed = f"{self.table['accepted'].sum()} of {len(self.table)} pass"
+        tested = f"ranges of width up to the largest, tested from the shortest on until one fails: {passed}"
+        return f"{head}: {compare_with_margin(self.fit, self.margin)}; {tested}"
 
     def _tolerance(self) -> str:
         """Say how far the quantity may still change within the margin, and whether it is seen to."""

@@ -145,11 +145,24 @@ def test_where_it_was_fitted_the_width_is_left_out_and_elsewhere_not():
 @pytest.mark.parametrize(
     ("ratios", "fails", "words"),
     [
-        ([0.5, 0.9], [False, False], "not refuted by 2 quantiles, all below the bound"),
+        (
+            [0.5, 0.8],
+            [False, False],
+            "not refuted by 2 quantiles, all below the bound; the bound is 1.25 to 2 times what was measured, 1.62 in "
+            "the median",
+        ),
+        (
+            [0.5, 0.1, 0.0, 0.005],
+            [False] * 4,
+            "not refuted by 4 quantiles, all below the bound; the bound is 2 to 200 times what was measured, 10 in the "
+            "median: a weak test, half of them could be 10 times as large and pass",
+        ),
+        ([0.0], [False], "not refuted by 1 quantiles, all below the bound"),
         (
             [0.5, 1.5],
             [False, False],
-            "not refuted by 2 quantiles, 1 of them above the bound, but with intervals too wide to tell",
+            "not refuted by 2 quantiles, 1 of them above the bound, but with intervals too wide to tell; the bound is "
+            "0.667 to 2 times what was measured, 1.33 in the median",
         ),
         ([1.2, 1.5], [False, True], "FAILS at 1 of 2 quantiles, whose whole intervals are above the bound"),
     ],

@@ -252,6 +252,7 @@ class TestRejects:
 
 class TestSettledFrom:
     # Flat from 256 on; each width below that bends every longer range out of the margin.
+    TESTED = "ranges of width up to the largest, tested from the shortest on until one fails"
     BENT = np.where(WIDTHS < 256, 2.0 * np.log2(WIDTHS / 256), 0.0)
 
     def test_finds_where_the_curve_flattens(self):
@@ -261,7 +262,7 @@ class TestSettledFrom:
         assert verdict.settled
         assert verdict.from_width == 256
         assert verdict.fit == fit_exponent(x[x >= 256], y[x >= 256], seed[x >= 256])
-        words = f"{verdict.fit.describe()}, inside +-0.1; 3 of 5 ranges accepted in sequence"
+        words = f"{verdict.fit.describe()}, inside +-0.1; {self.TESTED}: 3 of 5 pass"
         assert verdict.describe() == (
             "settled from width 256 on (within +-0.1: a factor 1.5 over a 64-fold width; no drift seen, the interval "
             f"holds 0): {words}"
@@ -292,7 +293,7 @@ class TestSettledFrom:
         assert verdict.fit.x_min == 1024
         # Centred on 1024..16384 in doublings: (1 * 0.25 + 2 * 0.5) / (4 + 1 + 0 + 1 + 4).
         assert verdict.fit.exponent == pytest.approx(0.125 / np.log(2), abs=2e-3)
-        words = f"{verdict.fit.describe()}, wholly outside +-0.1; 0 of 5 ranges accepted in sequence"
+        words = f"{verdict.fit.describe()}, wholly outside +-0.1; {self.TESTED}: 0 of 5 pass"
         assert verdict.describe() == f"not shown to settle: {words}"
 
     def test_noise_is_no_evidence_of_settling(self):
