@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,33 +12,44 @@ from matplotlib.figure import Figure
 
 from meanfield.plots.dropout import KEPT, check_columns
 from meanfield.plots.style import GUIDE, THEORY, add_legend, note_if_empty, panels, share_range, theme, width_styles
-from meanfield.theory.prefactor import rows_of_quantile
+from meanfield.theory.prefactor import PrefactorFit, rows_of_quantile
 
 __all__ = ["bounds_against_kept"]
 
 Style = dict[str, Any]
 
 MOST_PANELS = 4
+THEOREM = "theorem"
 TITLES = {
     "cantelli": "Cantelli, exact moments",
     "exponential": "exponential tail",
     "sup": "sup form",
-    "theorem": "theorem's form on $|L_A-L|$, fitted",
+    THEOREM: "theorem's form on $|L_A-L|$, fitted",
 }
 # Every bound but the theorem's is one-sided.
-MEASURED = {"theorem": "magnitude"}
+MEASURED = {THEOREM: "magnitude"}
 ENDS = ("", "_low", "_high")
+SAME = 1.02  # less than the width of a line apart
+FITTED: Style = {"linestyle": "none", "marker": "o", "markersize": 8, "markerfacecolor": "none", "color": "black"}
 LIMIT: Style = {**THEORY, "linewidth": 2.2, "zorder": 2}
 
 
 @theme()
-def bounds_against_kept(quantiles: pd.DataFrame, bounds: pd.DataFrame, limits: pd.DataFrame | None = None) -> Figure:
+def bounds_against_kept(
+    quantiles: pd.DataFrame,
+    bounds: pd.DataFrame,
+    limits: pd.DataFrame | None = None,
+    *,
+    titles: Mapping[str, str] | None = None,
+    fitted: PrefactorFit | None = None,
+) -> Figure:
     """Draw measured quantiles of the loss change against the bounds on them, a column of panels a bound.
 
     Points are the (1 - delta)-quantiles with their intervals, of L_A - L, or of |L_A - L| beside the theorem's
-    bound; a thin line in a width's colour is the bound at that width, the thick line its limit at N = infinity,
-    which no width enters. Panels share their vertical axis, so that a vacuous bound is seen to be one. Values that
-    are not positive (m = N) or NaN (undefined) are left out, and so is a bound without others.
+    bound; a thin line in a width's colour is the bound at that width, a black one that at all widths, where they differ
+    by less than the line is wide, the thick line its limit at N = infinity, which no width enters. A ring is where the
+    theorem's prefactor was fitted. Panels share their vertical axis, so that a vacuous bound is seen to be one. Values
+    that are not positive (m = N) or NaN (undefined) are left out, and so is a bound without others.
 
     Parameters
     ----------
@@ -46,6 +58,8 @@ def bounds_against_kept(quantiles: pd.DataFrame, bounds: pd.DataFrame, limits: p
         "theorem"; one row a width and kept number at quantile 1 - delta
     bounds : columns n_neurons, n_kept, bound, value, delta; one row a width, kept number and bound, one delta
     limits : columns n_kept, bound, value; one row a kept number and bound
+    titles : what to write above a bound's column, if not its usual name
+    fitted : the fit of the bound "theorem"
 
     Raises
     ------
@@ -68,12 +82,15 @@ def bounds_against_kept(quantiles: pd.DataFrame, bounds: pd.DataFrame, limits: p
     label = f"loss change, {change}:\n{100 * level:.6g}% quantile and bound"
     names = list(drawn["bound"].unique())
     styles = width_styles([*measured["n_neurons"], *drawn["n_neurons"]])
-    figure, axes = panels([TITLES.get(name, name) for name in names], KEPT, [label])
+    headings = TITLES | dict(titles or {})
+    figure, axes = panels([headings.get(name, name) for name in names], KEPT, [label])
     for name, panel in zip(names, axes[0], strict=True):
         _draw_quantiles(panel, measured, MEASURED.get(name, "change"), styles)
         _draw_bounds(panel, drawn[drawn["bound"] == name], styles)
         if limits is not None:
             _draw_limit(panel, limits[limits["bound"] == name])
+        if fitted is not None and name == THEOREM:
+            _mark_fit(panel, fitted)
         note_if_empty(panel)
     share_range(figure.axes)
     add_legend(figure)
@@ -89,10 +106,20 @@ def _draw_quantiles(panel: Axes, measured: pd.DataFrame, quantity: str, styles: 
 
 
 def _draw_bounds(panel: Axes, bounds: pd.DataFrame, styles: dict[int, Style]) -> None:
+    over_widths = bounds.groupby("n_kept")["value"]
+    if bounds["n_neurons"].nunique() > 1 and (over_widths.max() <= SAME * over_widths.min()).all():
+        middle = over_widths.mean()
+        panel.plot(middle.index, middle, label=f"bound, all $N$ within {SAME - 1:.0%}", **THEORY)
+        return
     panel.plot([], [], label="bound at $N$", **GUIDE)
     for n_neurons, rows in bounds.sort_values("n_kept").groupby("n_neurons"):
         color = styles[int(str(n_neurons))]["color"]
         panel.plot(rows["n_kept"], rows["value"], color=color, linewidth=0.7, zorder=3)
+
+
+def _mark_fit(panel: Axes, fit: PrefactorFit) -> None:
+    place = (fit.n_kept, fit.bound(fit.n_kept, fit.n_neurons))
+    panel.plot(*place, label=f"fitted at $N={fit.n_neurons}$, $m={fit.n_kept}$", **FITTED)
 
 
 def _draw_limit(panel: Axes, limits: pd.DataFrame) -> None:

@@ -75,6 +75,7 @@ class _Conclusion:
             quantiles[quantiles["seed"] == first],
             self.by_network[self.by_network["seed"] == first],
             limits(self.measured).rename(columns={"limit": "value"}),
+            fitted=self.theorem.fit,
         )
 
     def tested(self, bound: str) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from matplotlib.text import Text
 from meanfield.plots import bounds as module
 from meanfield.plots.bounds import bounds_against_kept
 from meanfield.plots.style import width_styles
+from meanfield.theory.prefactor import PrefactorFit
 
 WIDTHS = (16, 64, 256)
 BOUNDS = {"cantelli": 2.0, "exponential": 20.0, "sup": 3000.0}
@@ -78,6 +79,35 @@ def test_thin_lines_are_the_bounds_in_the_colours_of_their_widths():
         for n_neurons, style in width_styles(WIDTHS).items():
             rows = below(bounds_frame((name,)), n_neurons)
             np.testing.assert_allclose(np.column_stack(thin[style["color"]].get_data()), rows[["n_kept", "value"]])
+
+
+@pytest.mark.parametrize(("apart", "coincide"), [(1.019, True), (1.021, False)])
+def test_bounds_that_coincide_at_all_widths_are_one_line(apart, coincide):
+    same = grid().assign(bound="theorem", delta=0.05, value=lambda rows: 9 / rows["n_kept"])
+    same.loc[same["n_neurons"] == 256, "value"] *= apart
+    figure = figure_of(bounds=same)
+    labels = {text.get_text() for text in figure.legends[0].get_texts()}
+    assert ("bound, all $N$ within 2%" in labels) == coincide
+    assert ("bound at $N$" in labels) != coincide
+    drawn = [line for line in figure.axes[0].lines if line.get_linestyle() == "-" and len(line.get_xdata())]
+    assert len(drawn) == (1 if coincide else 3)
+    np.testing.assert_allclose(drawn[0].get_ydata(), 9 / drawn[0].get_xdata(), rtol=0.02)
+
+
+def test_a_single_width_keeps_its_own_line():
+    one = bounds_frame(("cantelli",)).query("n_neurons == 64")
+    labels = [text.get_text() for text in figure_of(bounds=one).legends[0].get_texts()]
+    assert "bound at $N$" in labels
+
+
+def test_a_ring_is_where_the_prefactor_was_fitted_and_titles_can_be_given():
+    fit = PrefactorFit(2.0, 64, 8, 1e-3, 33, 0.05, "multilayer")
+    both = pd.concat([bounds_frame(("cantelli",)), bounds_frame(("sup",)).assign(bound="theorem")])
+    figure = figure_of(bounds=both, fitted=fit, titles={"theorem": "2 hidden layers"})
+    assert [panel.get_title() for panel in figure.axes] == ["Cantelli, exact moments", "2 hidden layers"]
+    rings = [[line for line in panel.lines if line.get_label() == "fitted at $N=64$, $m=8$"] for panel in figure.axes]
+    assert [len(found) for found in rings] == [0, 1]
+    np.testing.assert_allclose(rings[1][0].get_xydata(), [(8, fit.bound(8, 64))])
 
 
 def test_the_theorems_bound_is_beside_quantiles_of_the_magnitude():
