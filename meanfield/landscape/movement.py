@@ -34,9 +34,9 @@ def movement(before: Network, after: Network, *, least_change: float = 0.01) -> 
 
     Returns
     -------
-    DataFrame with one row a layer of weights l = 0..H:
+    DataFrame with one row a layer of weights:
 
-    - layer : l
+    - weights : l = 0..H, of `Network.weights` [l]
     - rms_before, rms_change, relative_change : as above; weights that were all 0 have moved by 0 or infinity
     - mean_change : mean_ij (W_ij(after) - W_ij(before)), signed; as large as rms_change if all moved alike
     - bias_rms_change, bias_relative_change : the same of the biases that are added there, in units of the rms that
@@ -57,7 +57,9 @@ def movement(before: Network, after: Network, *, least_change: float = 0.01) -> 
     """
     _check_alike(before, after)
     least = check_nonnegative("least_change", least_change)
-    table = pd.DataFrame([{"layer": layer, **_of_layer(before, after, layer)} for layer in range(before.n_hidden + 1)])
+    table = pd.DataFrame(
+        [{"weights": layer, **_of_layer(before, after, layer)} for layer in range(before.n_hidden + 1)]
+    )
     largest = pd.concat([table["relative_change"], table["bias_relative_change"].iloc[:-1]]).max()
     if largest < least:
         warnings.warn(

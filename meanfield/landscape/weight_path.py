@@ -192,7 +192,7 @@ def _check_readout(segment: int, start: Network, end: Network) -> None:
 
 def _in_words(kind: str, start: Network, end: Network) -> str:
     *below, output = (int(moved.sum()) for moved in moved_neurons(start, end))
-    hidden = [f"{n} neurons of layer {layer}" for layer, n in enumerate(below, start=1) if n]
+    hidden = [f"{n} neurons of hidden layer {layer}" for layer, n in enumerate(below, start=1) if n]
     if output:
         hidden.append("the output weights" if kind == "idle" else "the output layer")
     return f"{' and '.join(hidden) or 'nothing'} moved" + (", function unchanged" if kind == "idle" else "")

@@ -6,14 +6,17 @@ units, grey ones guides.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from meanfield.plots.dropout import KEPT, check_columns, check_rows
+from meanfield.plots.dropout_multilayer import where_dropped
 from meanfield.plots.dropout_regime import DIMENSION, draw_fit, power_label
 from meanfield.plots.style import (
     CONTROL,
@@ -23,7 +26,9 @@ from meanfield.plots.style import (
     draw_points,
     draw_power_law,
     mark_widths,
+    mean_over_seeds,
     note_if_empty,
+    panel_width,
     panels,
     share_range,
     theme,
@@ -40,6 +45,8 @@ SETTINGS: dict[str, Style] = {
     "three-layer": {**CONTROL},
     "three-layer, internal": {"color": "#009E73", "marker": "^", "markersize": 4.5},
 }
+ASIDE = 1.1  # less than half the way to the next m
+ROOM = 1.6  # above the highest mean and below the lowest
 OPEN: Style = {"linestyle": "none", "marker": "^", "markersize": 6, "markerfacecolor": "none", "markeredgewidth": 1.0}
 
 
@@ -63,25 +70,29 @@ def needed_against_dimension(needed: pd.DataFrame, fitted: pd.DataFrame) -> Figu
     check_columns("needed", needed, ["setting", "dropped"], [])
     check_rows("needed", needed, ["setting", "dropped", "dim"], ["dim", "needed", "limit"])
     names = sorted(needed["dropped"].unique())
-    figure, axes = panels([_title(name) for name in names], DIMENSION, ["neurons needed, $m$"])
+    titles = [f"kept in {where_dropped(name)}" for name in names]
+    figure, axes = panels(titles, DIMENSION, ["neurons needed, $m$"], width=panel_width(len(titles)))
     for panel, name in zip(axes[0], names, strict=True):
         here, to_fit = (frame[frame["dropped"] == name] for frame in (needed, fitted))
         for setting, style in SETTINGS.items():
             if (needed["setting"] == setting).any():
                 rows = here[here["setting"] == setting]
                 _draw_setting(panel, rows, to_fit[to_fit["setting"] == setting], setting, style)
-        _draw_linear(panel, here)
         mark_widths(panel, needed["dim"])
     axes[0, 0].plot([], [], label="fitted power law", **GUIDE)
     share_range(axes[0])
+    for panel, name in zip(axes[0], names, strict=True):
+        _draw_linear(panel, needed[needed["dropped"] == name])
     return _finished(figure)
 
 
 @theme()
 def change_against_kept(changes: pd.DataFrame, allowed: float) -> Figure:
-    """Draw the relative change against the neurons kept in all layers: a column a setting, a colour a dimension.
+    """Draw m times the relative change against the m neurons kept in all layers: a row a setting, a colour a dimension.
 
-    The horizontal line is the change that is ``allowed``; the needed number is where the points cross it.
+    A change that falls as 1/m is level. The dashed line is the change that is ``allowed``; the needed number is where
+    the points cross it. Dimensions are set side by side around their common m; panels share a range, that of the means,
+    and longer intervals end at its edge.
 
     Parameters
     ----------
@@ -95,16 +106,39 @@ def change_against_kept(changes: pd.DataFrame, allowed: float) -> Figure:
     check_columns("changes", changes, ["setting"], [])
     check_rows("changes", changes, ["setting", "dim", "n_kept"], ["dim", "n_kept", "relative_change"])
     settings = list(changes["setting"].unique())
-    figure, axes = panels(settings, KEPT, [r"mean loss change $\times \frac{N-1}{N-m}$," + "\nin units of $L(0)-L(T)$"])
+    quantity = r"$m\times$ mean loss change $\times\frac{N-1}{N-m}$," + "\nin units of $L(0)-L(T)$"
+    figure, axes = panels(
+        [""], f"{KEPT} (dimensions side by side)", [quantity] * len(settings), width=panel_width(1) * 2
+    )
     styles = width_styles(changes["dim"])
-    for panel, setting in zip(axes[0], settings, strict=True):
+    aside = dict(zip(styles, ASIDE ** np.linspace(-1, 1, len(styles)), strict=True))
+    drawn = changes.assign(
+        scaled=changes["n_kept"] * changes["relative_change"], beside=changes["n_kept"] * changes["dim"].map(aside)
+    )
+    for panel, setting in zip(axes[:, 0], settings, strict=True):
+        panel.set_title(setting)
         for dim, style in styles.items():
-            rows = changes[(changes["setting"] == setting) & (changes["dim"] == dim)]
-            draw_points(panel, rows, "n_kept", "relative_change", **{**style, "label": f"$d={dim}$"})
-        span = changes["n_kept"]
-        draw_power_law(panel, span, (1, allowed), 0, label=f"allowed, {allowed:g}", linestyle="--", **GUIDE)
-    share_range(axes[0])
+            rows = drawn[(drawn["setting"] == setting) & (drawn["dim"] == dim)]
+            draw_points(panel, rows, "beside", "scaled", **{**style, "markersize": 4, "label": f"$d={dim}$"})
+        mark_widths(panel, changes["n_kept"])
+    _show_means(axes[:, 0], mean_over_seeds(drawn, ["setting", "dim", "n_kept"], "scaled")["mean"])
+    for panel in axes[:, 0]:
+        _draw_guide(panel, changes["n_kept"], (1, allowed), label=f"allowed, ${allowed:g}\\,m$")
     return _finished(figure)
+
+
+def _show_means(shown: Iterable[Axes], means: pd.Series) -> None:
+    positive = means[means > 0]
+    if len(positive):
+        for panel in shown:
+            panel.set_ylim(positive.min() / ROOM, positive.max() * ROOM)
+
+
+def _draw_guide(panel: Axes, span: pd.Series, through: tuple[float, float], label: str) -> None:
+    """Draw slope 1 where the panel shows points."""
+    low, high = panel.get_ylim()
+    draw_power_law(panel, span, through, 1, label=label, linestyle="--", **GUIDE)
+    panel.set_ylim(low, high)
 
 
 def _draw_setting(panel: Axes, rows: pd.DataFrame, to_fit: pd.DataFrame, setting: str, style: Style) -> None:
@@ -128,11 +162,7 @@ def _draw_linear(panel: Axes, rows: pd.DataFrame) -> None:
     known = rows["needed"].dropna()
     if len(known):
         start = (float(rows["dim"].min()), float(known.median()))
-        draw_power_law(panel, rows["dim"], start, 1, label="linear in $d$", linestyle="--", **GUIDE)
-
-
-def _title(dropped: str) -> str:
-    return f"kept in {dropped}" if dropped == "all layers" else f"kept in {dropped} alone"
+        _draw_guide(panel, rows["dim"], start, label="linear in $d$")
 
 
 def _finished(figure: Figure) -> Figure:

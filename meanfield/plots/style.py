@@ -44,6 +44,7 @@ __all__ = [
     "mark_widths",
     "mean_over_seeds",
     "note_if_empty",
+    "panel_width",
     "panels",
     "save_figure",
     "share_range",
@@ -109,6 +110,11 @@ class ThemedFigure(Figure):
         image = io.BytesIO()
         self.savefig(image, format="png", dpi="figure")
         return image.getvalue()
+
+
+def panel_width(n_columns: int) -> float:
+    """Return the width in inches, at most 85 mm, at which so many panels beside each other fit a page, of 170 mm."""
+    return PANEL_WIDTH * min(1.0, 2 / n_columns)
 
 
 def panels(

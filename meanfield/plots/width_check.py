@@ -12,12 +12,12 @@ from matplotlib.figure import Figure
 from meanfield.plots.dropout import check_columns, check_rows
 from meanfield.plots.style import (
     GUIDE,
-    PANEL_WIDTH,
     add_legend,
     draw_geometric_means,
     draw_power_law,
     mark_widths,
     note_if_empty,
+    panel_width,
     panels,
     theme,
     width_styles,
@@ -31,13 +31,12 @@ TITLES = {
     "control": "control: standard scaling",
 }
 EXPECTED = "expected slope (control: that of mean-field scaling)"
-NARROW_PANEL = 2 / 3 * PANEL_WIDTH  # three fit across a page
 WIDTH = "neurons of a layer, $N$"
 
 
 @theme()
 def coordinates_against_width(coordinates: pd.DataFrame, slopes: pd.DataFrame) -> Figure:
-    """Draw the rms of each quantity against width: a column of panels a setting, a row a quantity, a colour a layer.
+    """Draw the rms of each quantity against width: columns are settings, rows quantities, colours weights[l].
 
     Points are geometric means over seeds with their 90% intervals, of the logarithms; dashed lines have the expected
     slope, in the column of the control that of mean-field scaling. Values that are not positive and finite are left
@@ -45,8 +44,8 @@ def coordinates_against_width(coordinates: pd.DataFrame, slopes: pd.DataFrame) -
 
     Parameters
     ----------
-    coordinates : columns seed, setting, quantity, layer, n_neurons, value; one row of each
-    slopes : columns setting, quantity, layer, expected (NaN where none is)
+    coordinates : columns seed, setting, quantity, weights (l of weights[l]), n_neurons, value; one row of each
+    slopes : columns setting, quantity, weights, expected (NaN where none is)
 
     Raises
     ------
@@ -58,18 +57,19 @@ def coordinates_against_width(coordinates: pd.DataFrame, slopes: pd.DataFrame) -
     meanfield.studies.width_check : measures the columns.
     """
     check_columns("coordinates", coordinates, ["setting", "quantity"], [])
-    check_rows("coordinates", coordinates, ["setting", "quantity", "layer", "n_neurons"], ["value"])
-    check_columns("slopes", slopes, ["setting", "quantity", "layer", "expected"], ["layer", "expected"])
+    check_rows("coordinates", coordinates, ["setting", "quantity", "weights", "n_neurons"], ["value"])
+    check_columns("slopes", slopes, ["setting", "quantity", "weights", "expected"], ["weights", "expected"])
     settings, quantities = (list(coordinates[name].unique()) for name in ("setting", "quantity"))
     labels = [f"{quantity}, rms" for quantity in quantities]
-    figure, axes = panels([TITLES.get(name, name) for name in settings], WIDTH, labels, width=NARROW_PANEL)
-    styles = _layer_styles(coordinates["layer"])
+    titles = [TITLES.get(name, name) for name in settings]
+    figure, axes = panels(titles, WIDTH, labels, width=panel_width(len(titles)))
+    styles = _layer_styles(coordinates["weights"])
     for row, quantity in zip(axes, quantities, strict=True):
         for panel, setting in zip(row, settings, strict=True):
             _draw_layers(panel, _of(coordinates, setting, quantity), _of(slopes, setting, quantity), styles)
             mark_widths(panel, coordinates["n_neurons"])
             note_if_empty(panel)
-            _note_if_nothing_is_expected(panel, _of(slopes, setting, quantity))
+            _note_if_nothing_is_predicted(panel, _of(slopes, setting, quantity))
             _show_a_decade(panel)
     axes[0, 0].plot([], [], label=EXPECTED, linestyle="--", **GUIDE)
     add_legend(figure)
@@ -83,9 +83,9 @@ def _show_a_decade(panel: Axes) -> None:
     panel.set_ylim(low / wider, high * wider)
 
 
-def _note_if_nothing_is_expected(panel: Axes, slopes: pd.DataFrame) -> None:
+def _note_if_nothing_is_predicted(panel: Axes, slopes: pd.DataFrame) -> None:
     if slopes["expected"].isna().all():
-        panel.set_title("no slope expected", loc="right", color="0.4", fontsize="medium")
+        panel.set_title("no prediction", loc="right", color="0.4", fontsize="medium")
 
 
 def _of(frame: pd.DataFrame, setting: str, quantity: str) -> pd.DataFrame:
@@ -99,19 +99,19 @@ def _layer_styles(layers: pd.Series) -> dict[int, dict[str, Any]]:
 
 
 def _name(layer: int, last: int) -> str:
-    return f"layer {layer}, output" if layer == last else f"layer {layer}"
+    return f"weights[{layer}]" + (", output" if layer == last else "")
 
 
 def _draw_layers(
     panel: Axes, coordinates: pd.DataFrame, slopes: pd.DataFrame, styles: dict[int, dict[str, Any]]
 ) -> None:
     for layer, style in styles.items():
-        rows = coordinates[coordinates["layer"] == layer]
+        rows = coordinates[coordinates["weights"] == layer]
         shown = rows[np.isfinite(rows["value"]) & (rows["value"] > 0)]
         if shown.empty:
             continue
         draw_geometric_means(panel, shown, "n_neurons", "value", **style)
         centre = tuple(float(np.exp(np.log(shown[name]).mean())) for name in ("n_neurons", "value"))
-        for expected in slopes.loc[slopes["layer"] == layer, "expected"].dropna():
+        for expected in slopes.loc[slopes["weights"] == layer, "expected"].dropna():
             line = {"color": style["color"], "linestyle": "--", "linewidth": 0.8}
             draw_power_law(panel, shown["n_neurons"], (centre[0], centre[1]), expected, **line)

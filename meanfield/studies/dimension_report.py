@@ -20,7 +20,14 @@ from meanfield.studies.dimension import (
     one_run,
 )
 from meanfield.studies.dimension_bounds import HeldForm, discrepancies, held_discrepancy, held_form
-from meanfield.studies.dimension_tables import exponent_in_dimension, needed_numbers, relative_changes, uncensored
+from meanfield.studies.dimension_tables import (
+    exponent_in_dimension,
+    mean_ratios,
+    needed_numbers,
+    needed_ratios,
+    relative_changes,
+    uncensored,
+)
 from meanfield.studies.dropped_layers import ALL_LAYERS
 from meanfield.studies.report import Report, Study, diverged_runs, plus_minus
 from meanfield.studies.store import Store
@@ -32,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["STUDY", "report"]
 
+REFERENCE = "two-layer"
 MARGIN = 0.1  # fixed before the values were seen
 NAMES = {
     "two-layer": "two layers of weights, all trained",
@@ -43,7 +51,8 @@ LIMIT_THEOREM = "Theorem 5.4 of Araújo, Oliveira & Yukimura"
 LEGEND = (
     f"needed: neurons kept in every hidden layer for a mean loss change of {ALLOWED:.0%} of L(0) - L(T), the "
     "finite-population factor (N - m)/(N - 1) taken off; +- is half the 90% Student interval over seeds; - where "
-    "some seed needs more, or fewer, than were measured."
+    "some seed needs more, or fewer, than were measured. Ratios compare networks of the same seed, each change in "
+    "units of its own network's gain; geometric means over seeds with 90% Student intervals of the logarithms."
 )
 MEANING = (
     "The theorems bound the change from above, by sqrt(log m/m) for two layers and sqrt(d/A_min) for more, times a "
@@ -71,11 +80,15 @@ def report(store: Store, runs: Sequence[DimensionRun]) -> Report:
     summary, curve = (store.frames(name, finished) for name in ("summary", "curve"))
     changes = relative_changes(summary, curve)
     needed = needed_numbers(_of_widest(changes), ALLOWED)
+    ratios = needed_ratios(needed, REFERENCE)
+    by_dimension = mean_ratios(ratios, ["setting", "dim"])
     forms, limits = _held_forms(finished, curve), _held_limits(finished, summary)
-    tables = {"summary": summary, "changes": changes, "needed": needed}
+    tables = {"summary": summary, "changes": changes, "needed": needed, "ratio": by_dimension}
     tables |= {"theorem": _checked(forms), "discrepancy": _checked(limits)}
-    words = [*_verdict(finished[0].horizon, needed, forms, limits), LEGEND, MEANING, OF_FORMS, *named]
-    return Report(tables, _figures(_of_widest(changes), needed), _short(_of_widest(summary), needed), words)
+    verdict = [*_verdict(finished[0].horizon, needed, forms, limits), *_on_depth(ratios)]
+    table = _short(_of_widest(summary), needed, by_dimension)
+    words = [*verdict, LEGEND, MEANING, OF_FORMS, *named]
+    return Report(tables, _figures(_of_widest(changes), needed), table, words)
 
 
 STUDY = Study("dimension", one_run, cost, memory, report)
@@ -122,13 +135,15 @@ def _figures(changes: pd.DataFrame, needed: pd.DataFrame) -> dict[str, Figure]:
     }
 
 
-def _short(summary: pd.DataFrame, needed: pd.DataFrame) -> pd.DataFrame:
-    """Return the table to print: a row a dimension, risk and needed number of each setting."""
+def _short(summary: pd.DataFrame, needed: pd.DataFrame, ratios: pd.DataFrame) -> pd.DataFrame:
+    """Return the table to print: a row a dimension, risk and needed number of each setting, and their ratios."""
     whole = uncensored(needed[needed["dropped"] == ALL_LAYERS])
     columns = {}
     for setting in _present(summary):
         for name, rows in (("risk", summary), ("needed", whole)):
             columns[f"{name}, {setting}"] = _column(rows[rows["setting"] == setting], name)
+    for deeper, rows in ratios.groupby("setting"):
+        columns[f"{deeper} / {REFERENCE}"] = rows.set_index("dim").apply(_with_interval, axis=1)
     table = pd.DataFrame(columns).reindex(sorted(summary["dim"].unique())).fillna("-")
     return table.rename_axis("d").reset_index()
 
@@ -162,8 +177,39 @@ def _verdict(
         yield f"  form of {THEOREMS[setting]} on |L_A - L|: {_on_form(forms[setting])}"
         if setting in limits:
             yield f"  form of {LIMIT_THEOREM} on |L_N - L_{widest}|: {_on_form(limits[setting], 'differences')}"
-    for setting in present[1:]:
-        yield f"{setting} over {present[0]}, needed in all layers: {_ratio(needed, setting, present[0])}"
+
+
+def _on_depth(ratios: pd.DataFrame) -> Iterator[str]:
+    """Say whether the deeper networks need more neurons than those of two layers, and whether that goes with d."""
+    for setting, (n_hidden, _) in list(SETTINGS.items())[1:]:
+        here = ratios[ratios["setting"] == setting]
+        yield f"does depth cost neurons? {setting} over {REFERENCE}, needed for the same relative change:"
+        if here["seed"].nunique() < 2:
+            yield "  not judged: it needs 2 seeds, and a dimension at which neither is censored: add seeds or neurons"
+            continue
+        yield f"  {_compared(here, n_hidden)}"
+        yield f"  with d the ratio: {_ratio_in_dimension(here)}"
+
+
+def _compared(ratios: pd.DataFrame, n_hidden: int) -> str:
+    """Say the mean ratio over all dimensions, of one hidden layer and of all together."""
+    each = mean_ratios(ratios, ["setting"]).iloc[0]
+    dims = f"mean over d = {', '.join(map(str, sorted(ratios['dim'].unique())))}"
+    together = each[["ratio", "low", "high"]] * n_hidden
+    return (
+        f"{_more(each)} in each hidden layer, {_with_interval(each)} times as many; {_more(together)} in its "
+        f"{n_hidden} hidden layers together, {_with_interval(together)} times as many ({dims})"
+    )
+
+
+def _more(ratio: pd.Series) -> str:
+    if ratio["low"] > 1:
+        return "MORE"
+    return "FEWER" if ratio["high"] < 1 else "NOT shown to be more or fewer"
+
+
+def _with_interval(ratio: pd.Series) -> str:
+    return f"{ratio['ratio']:.3f} ({ratio['low']:.3f}..{ratio['high']:.3f})"
 
 
 def _on_form(held: HeldForm | str, measured: str = "quantiles") -> str:
@@ -200,19 +246,14 @@ def _word(fit: ExponentFit) -> str:
     if fit.high < -MARGIN:
         return "falls as d grows"
     if fit.low <= MARGIN:
-        return "undecided"
+        return f"undecided, neither within nor wholly outside +-{MARGIN:g}"
     if fit.high < 1:
         return "grows, more slowly than d"
     return "grows faster than d" if fit.low > 1 else "grows, linear in d not excluded"
 
 
-def _ratio(needed: pd.DataFrame, setting: str, reference: str) -> str:
-    """Judge the ratio of two settings' needed numbers, seed by seed."""
-    rows = uncensored(needed[needed["dropped"] == ALL_LAYERS])
-    first, second = (rows[rows["setting"] == name] for name in (setting, reference))
-    pairs = first.merge(second, on=["dim", "seed"], suffixes=("", "_reference"))
-    ratio = pairs["needed"] / pairs["needed_reference"]
+def _ratio_in_dimension(ratios: pd.DataFrame) -> str:
     try:
-        return _judged(fit_exponent(pairs["dim"], ratio, pairs["seed"]))
+        return _judged(fit_exponent(ratios["dim"], ratios["ratio"], ratios["seed"], x_name="dimensions"))
     except ValueError as error:
         return f"not judged: {error}"

@@ -9,9 +9,19 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from meanfield.plots.style import mean_over_seeds
+from meanfield.studies.dropped_layers import ALL_LAYERS
 from meanfield.theory.scaling import ExponentFit, finite_population_factor, fit_exponent
 
-__all__ = ["exponent_in_dimension", "needed_number", "needed_numbers", "relative_changes", "uncensored"]
+__all__ = [
+    "exponent_in_dimension",
+    "mean_ratios",
+    "needed_number",
+    "needed_numbers",
+    "needed_ratios",
+    "relative_changes",
+    "uncensored",
+]
 
 
 def relative_changes(summary: pd.DataFrame, curve: pd.DataFrame) -> pd.DataFrame:
@@ -104,6 +114,41 @@ def uncensored(needed: pd.DataFrame) -> pd.DataFrame:
     places = ["setting", "dropped", "dim"]
     known = needed.groupby(places)["needed"].transform(lambda column: column.notna().all())
     return needed[known.astype(bool)]
+
+
+def needed_ratios(needed: pd.DataFrame, reference: str) -> pd.DataFrame:
+    """Return how many times as many neurons each hidden layer needs, all of them dropped at once, as a setting's do.
+
+    Parameters
+    ----------
+    needed : as `needed_numbers` returns it
+    reference : the setting in the denominator, at the same dimension and seed
+
+    Returns
+    -------
+    DataFrame with columns setting, dim, seed, ratio, where nothing is censored
+    """
+    rows = uncensored(needed[needed["dropped"] == ALL_LAYERS])
+    below = rows.loc[rows["setting"] == reference, ["dim", "seed", "needed"]]
+    pairs = rows[rows["setting"] != reference].merge(below, on=["dim", "seed"], suffixes=("", "_reference"))
+    return pairs[["setting", "dim", "seed"]].assign(ratio=pairs["needed"] / pairs["needed_reference"])
+
+
+def mean_ratios(ratios: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Return the geometric means of `needed_ratios` with their 90% Student intervals, of the logarithms over seeds.
+
+    Parameters
+    ----------
+    by : ["setting", "dim"], or ["setting"] for the mean over dimensions
+
+    Returns
+    -------
+    DataFrame with columns ``by``, ratio, low and high (NaN for a single seed)
+    """
+    logs = ratios.assign(ratio=np.log(ratios["ratio"])).groupby([*by, "seed"])["ratio"].mean().reset_index()
+    means = mean_over_seeds(logs, by, "ratio")
+    mean, half = means.pop("mean"), means.pop("half_width")
+    return means.assign(ratio=np.exp(mean), low=np.exp(mean - half), high=np.exp(mean + half))
 
 
 def exponent_in_dimension(needed: pd.DataFrame) -> ExponentFit:

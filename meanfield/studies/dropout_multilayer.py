@@ -219,7 +219,7 @@ def one_run(run: MultilayerRun, rng: np.random.Generator) -> dict[str, pd.DataFr
     """Train one network and measure it: frames ``summary``, ``curve``, ``movement``.
 
     - summary : one row: status, risk, initial_risk, test_error
-    - curve : `dropped_curve`, a row for every layer that loses neurons ("layer 1", .., "all layers") and m kept in it
+    - curve : `dropped_curve`, a row for every m and what loses neurons ("hidden layer 1", .., "all hidden layers")
     - movement : the table of `meanfield.landscape.movement.movement`
 
     The streams for initial weights, training samples, evaluation and orders are the same at every width.

@@ -22,7 +22,7 @@ from meanfield.studies.dropout_multilayer import (
 )
 from meanfield.studies.dropout_multilayer_tables import HeldTheorem, exponents_at_half, gaps_at_half, held_theorem
 from meanfield.studies.dropped_layers import ALL_LAYERS, DELTA
-from meanfield.studies.report import Report, Study, diverged_runs, exponent_in_words, plus_minus
+from meanfield.studies.report import LAYERS, Report, Study, diverged_runs, exponent_in_words, plus_minus
 from meanfield.studies.store import Store
 from meanfield.theory.prefactor import describe_checked
 from meanfield.theory.scaling import ExponentFit, compare_with_margin, rejects, settled_from
@@ -38,10 +38,11 @@ NAMES = {
     "control": "control, standard scaling",
 }
 LEAST_MOVEMENT = 0.01
+MARGIN = 0.1  # fixed before the values were seen
 LEGEND = (
     "+- is half the 90% Student interval over seeds; the test error is the fraction of held-out samples put in the "
     "wrong class; the gap is E_A[L_A] - L, half of the neurons kept in the layers named; N times the gap is it without "
-    "the factor (N - m)/(m (N - 1)), c_N of the last hidden layer."
+    f"the factor (N - m)/(m (N - 1)), c_N of the last hidden layer; {LAYERS}."
 )
 DEGENERATE = (
     "Three hidden layers: weights start independent and no neuron has a bias, so that in the limit of wide layers the "
@@ -143,7 +144,8 @@ def _bound_figure(group: _Group, held: HeldTheorem) -> Figure:
     curve = group.curve[(group.curve["dropped"] == ALL_LAYERS) & (group.curve["seed"] == group.run.seed)]
     value = held.theorem.fit.bound(curve["n_kept"], curve["n_neurons"])
     bounds = curve[["n_neurons", "n_kept"]].assign(bound=THEOREM, value=value, delta=DELTA)
-    return bounds_against_kept(curve, bounds)
+    title = f"theorem's form, {group.run.n_hidden} hidden layers,\n{NAMES[group.run.setting]}"
+    return bounds_against_kept(curve, bounds, titles={THEOREM: title}, fitted=held.theorem.fit)
 
 
 def _short(frames: dict[str, pd.DataFrame]) -> pd.DataFrame:
@@ -181,9 +183,9 @@ def _verdict(group: _Group, held: HeldTheorem | str) -> Iterator[str]:
         yield f"  gap, {dropped}: {exponent_in_words(gaps, 'n_neurons', 'half_change', 'N', _fall)}"
     whole = group.gaps[group.gaps["dropped"] == ALL_LAYERS]
     if run.setting == "control":
-        yield f"  N times the gap of all layers: {exponent_in_words(whole, 'n_neurons', 'scaled_gap', 'N', _growth)}"
+        yield f"  N times the gap, {ALL_LAYERS}: {exponent_in_words(whole, 'n_neurons', 'scaled_gap', 'N', _growth)}"
         return
-    yield f"  N times the gap of all layers: {_settling(whole)}"
+    yield f"  N times the gap, {ALL_LAYERS}: {_settling(whole)}"
     yield f"  theorem's form on |L_A - L|: {_on_theorem(held)}"
     yield f"    unmet of its setting: {', '.join(unmet_assumptions(run))}"
 
@@ -192,14 +194,12 @@ def _learnt(group: _Group) -> str:
     """Say what training did to the loss and to the weights of each layer at the largest width."""
     widest = group.summary["n_neurons"].max()
     summary, moved = (rows[rows["n_neurons"] == widest] for rows in (group.summary, group.movement))
-    by_layer = moved.groupby("layer")["relative_change"].mean()
+    by_layer = moved.groupby("weights")["relative_change"].mean()
     head = "" if by_layer.max() >= LEAST_MOVEMENT else "NOTHING IS LEARNT: "
-    changes = ", ".join(f"{change:.2g}" for change in by_layer)
+    changes = ", ".join(f"weights[{layer}] by {change:.2g}" for layer, change in by_layer.items())
     before, after = (summary[name].mean() for name in ("initial_risk", "risk"))
-    return (
-        f"{head}at N = {widest} the loss went from {before:.3g} to {after:.3g}; weights moved by {changes} of their "
-        "size, layer by layer"
-    )
+    losses = f"at N = {widest} the loss went from {before:.3g} to {after:.3g}"
+    return f"{head}{losses}; moved, in units of their size: {changes}"
 
 
 def _tested(group: _Group) -> Iterator[str]:
@@ -211,13 +211,15 @@ def _tested(group: _Group) -> Iterator[str]:
 
 
 def _fall(fit: ExponentFit) -> str:
-    word = "falls with N" if rejects(fit) and fit.high < 0 else "NOT shown to fall with N"
-    return f"{word}: {fit.describe()}"
+    below = f"wholly below -{MARGIN:g}"
+    if rejects(fit, MARGIN) and fit.high < 0:
+        return f"falls with N: {fit.describe()}, {below}"
+    return f"NOT shown to fall with N: {fit.describe()}, not {below}"
 
 
 def _settling(gaps: pd.DataFrame) -> str:
     try:
-        verdict = settled_from(gaps["n_neurons"], gaps["scaled_gap"], gaps["seed"])
+        verdict = settled_from(gaps["n_neurons"], gaps["scaled_gap"], gaps["seed"], margin=MARGIN)
     except ValueError as error:
         return f"not judged: {error}"
     faster = "; the gap falls faster than 1/N" if verdict.fit.high < -verdict.margin else ""
@@ -225,9 +227,9 @@ def _settling(gaps: pd.DataFrame) -> str:
 
 
 def _growth(fit: ExponentFit) -> str:
-    rejected = rejects(fit) and fit.low > 0
+    rejected = rejects(fit, MARGIN) and fit.low > 0
     word = "grows, as it must: that it settles is rejected" if rejected else "NOT shown to grow"
-    return f"{word}; {compare_with_margin(fit)}"
+    return f"{word}; {compare_with_margin(fit, MARGIN)}"
 
 
 def _on_theorem(held: HeldTheorem | str) -> str:
@@ -235,9 +237,8 @@ def _on_theorem(held: HeldTheorem | str) -> str:
         return f"not judged: {held}"
     fit, rows = held.theorem.fit, held.checked
     worst = rows.sort_values("ratio").iloc[-1]
-    most = rows[(rows["n_neurons"] == rows["n_neurons"].max()) & (rows["n_kept"] == rows["n_kept"].max())]
     return (
         f"{describe_checked(rows)}; at worst {worst['ratio']:.2g} of the bound at N = {worst['n_neurons']:.0f}, "
-        f"A_min = {worst['n_kept']:.0f}, at most {most['ratio'].max():.2g} where half of the largest N are kept; "
-        f"prefactor {fit.prefactor:.3g} fitted at N = {fit.n_neurons}, A_min = {fit.n_kept}: {held.theorem.reason}"
+        f"A_min = {worst['n_kept']:.0f}; prefactor {fit.prefactor:.3g} fitted at N = {fit.n_neurons}, "
+        f"A_min = {fit.n_kept}: {held.theorem.reason}"
     )

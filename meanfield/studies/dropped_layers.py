@@ -14,7 +14,7 @@ from meanfield.studies.evaluation import FixedSamples
 
 __all__ = ["ALL_LAYERS", "DELTA", "N_ORDERS", "dropped_curve", "dropped_entries", "layer_name"]
 
-ALL_LAYERS = "all layers"
+ALL_LAYERS = "all hidden layers"
 
 # Quantiles at 1 - delta have an upper end from 36 orders on.
 DELTA = 0.1
@@ -27,7 +27,7 @@ CURVE = ["n_kept", *MOMENTS, "quantile", "magnitude", "magnitude_low", "magnitud
 
 def layer_name(layer: int) -> str:
     """Name the hidden layer l = 1..H that alone loses neurons."""
-    return f"layer {layer}"
+    return f"hidden layer {layer}"
 
 
 def dropped_entries(hidden: Sequence[int], n_kept: Sequence[int]) -> pd.DataFrame:
@@ -40,7 +40,7 @@ def dropped_entries(hidden: Sequence[int], n_kept: Sequence[int]) -> pd.DataFram
 
     Returns
     -------
-    DataFrame with columns dropped ("layer 1", .., "all layers"), n_kept (m) and entry (m_1, .., m_H)
+    DataFrame with columns dropped ("hidden layer 1", .., "all hidden layers"), n_kept (m) and entry (m_1, .., m_H)
     """
     widths, n_hidden = np.array(hidden), len(hidden)
     masks = {layer_name(layer): np.arange(1, n_hidden + 1) == layer for layer in range(1, n_hidden + 1)}

@@ -20,7 +20,18 @@ from meanfield.theory.scaling import ExponentFit, fit_exponent
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Report", "Study", "StudyResult", "diverged_runs", "exponent_in_words", "plus_minus", "run_study"]
+__all__ = [
+    "LAYERS",
+    "Report",
+    "Study",
+    "StudyResult",
+    "diverged_runs",
+    "exponent_in_words",
+    "plus_minus",
+    "run_study",
+]
+
+LAYERS = "weights[l], l = 0, 1, .., lead to hidden layer l + 1, the last ones to the output"
 
 
 @dataclass(frozen=True)

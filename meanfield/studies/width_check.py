@@ -114,24 +114,24 @@ def grid(
     return runs
 
 
-def expected_slope(setting: str, n_hidden: int, quantity: str, layer: int) -> float | None:
-    """Return the exponent in N of a quantity of layer l = 0..H after few steps, None where it has not one.
+def expected_slope(setting: str, n_hidden: int, quantity: str, weights: int) -> float | None:
+    """Return the exponent in N of a quantity of weights[l], l = 0..H, after few steps, None where it has not one.
 
     | setting | weight change | pre-activation at start | other quantities |
     | --- | --- | --- | --- |
     | "mean-field", "control" | 0 | 0 | 0 |
     | "zero-mean", one step | -(max(l - 1, 0) + max(H - 1 - l, 0))/2 | -l/2 | a mixture of powers |
 
-    Pre-activation l is what the weights of layer l compute, the output for l = H. From zero-mean weights each average
-    over a hidden layer costs a factor 1 / sqrt(N): l averages lead from the inputs to pre-activation l, and with H
-    hidden layers, ReLU and no biases the gradient of layer l is the product of an h^l of max(l - 1, 0) averages and a
+    Pre-activation l is what weights[l] compute, the output for l = H. From zero-mean weights each average over a
+    hidden layer costs a factor 1 / sqrt(N): l averages lead from the inputs to pre-activation l, and with H hidden
+    layers, ReLU and no biases the gradient of weights[l] is the product of an h^l of max(l - 1, 0) averages and a
     signal sent back through max(H - 1 - l, 0). The control is not expected to be so: it is held against what it lacks.
     """
     if setting != "zero-mean":
         return 0.0
     if quantity == "weight change":
-        return -(max(layer - 1, 0) + max(n_hidden - 1 - layer, 0)) / 2
-    return -layer / 2 if quantity == "pre-activation at start" else None
+        return -(max(weights - 1, 0) + max(n_hidden - 1 - weights, 0)) / 2
+    return -weights / 2 if quantity == "pre-activation at start" else None
 
 
 def cost(run: WidthCheckRun) -> float:
@@ -146,7 +146,7 @@ def memory(run: WidthCheckRun) -> float:
 
 
 def one_run(run: WidthCheckRun, rng: np.random.Generator) -> dict[str, pd.DataFrame]:
-    """Train one network for a few steps: frames ``summary`` (one row) and ``coordinates`` (one a quantity and layer).
+    """Train one network for a few steps: frames ``summary`` and ``coordinates``, a row a quantity and weights[l].
 
     The streams for initial weights, training samples and evaluation are the same at every width.
     """
@@ -192,13 +192,13 @@ def _widths(run: WidthCheckRun) -> tuple[int, ...]:
 
 
 def _coordinates(start: Network, final: Network, x: Array) -> pd.DataFrame:
-    """Return the rms of each quantity and layer, over weights, or over neurons and samples."""
+    """Return the rms of each quantity at every layer of weights, over weights, or over neurons and samples."""
     moved = movement(start, final, least_change=0.0)["rms_change"]
     rows: list[dict[str, Any]] = []
     for layer, change in enumerate(moved):
         before, after = (_pre_activation(network, x, layer) for network in (start, final))
         values = (change, _rms(before), _rms(after), _rms(after - before))
-        rows += [{"quantity": name, "layer": layer, "value": v} for name, v in zip(QUANTITIES, values, strict=True)]
+        rows += [{"quantity": name, "weights": layer, "value": v} for name, v in zip(QUANTITIES, values, strict=True)]
     return pd.DataFrame(rows)
 
 

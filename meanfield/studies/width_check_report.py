@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from meanfield.plots.width_check import coordinates_against_width
-from meanfield.studies.report import Report, Study, diverged_runs, plus_minus
+from meanfield.studies.report import LAYERS, Report, Study, diverged_runs, plus_minus
 from meanfield.studies.store import Store
 from meanfield.studies.width_check import (
     ACTIVATION,
@@ -42,8 +42,9 @@ WHY_ZERO_MEAN = (
     "what averages of zero-mean weights give, and no failure of the scaling"
 )
 LEGEND = (
-    "+- is half the 90% Student interval over seeds; layer l is that of weights l = 0, 1, .., the last one gives the "
-    "output; in brackets the expected slope, for the control that of mean-field scaling, which it lacks."
+    f"+- is half the 90% Student interval over seeds; {LAYERS}; in brackets the expected slope, for the control that "
+    f"of mean-field scaling, which it lacks; a slope is as expected if its interval lies within +-{MARGIN:g} of that, "
+    "not as expected if wholly outside, else undecided."
 )
 
 
@@ -70,21 +71,21 @@ STUDY = Study("width-check", one_run, cost, memory, report)
 
 
 def slopes_against_expected(coordinates: pd.DataFrame) -> pd.DataFrame:
-    """Fit the exponent in N of every quantity and layer, and hold it against the expected one, seeds as units.
+    """Fit the exponent in N of every quantity and weights[l], and hold it against the expected one, seeds as units.
 
     A slope is "as expected" if its 90% interval lies within +-0.1 of the expected one (two one-sided tests at 5%),
     "not as expected" if wholly outside, else "undecided"; "" where nothing is expected.
 
     Parameters
     ----------
-    coordinates : columns n_hidden, setting, quantity, layer, n_neurons, seed, value
+    coordinates : columns n_hidden, setting, quantity, weights, n_neurons, seed, value
 
     Returns
     -------
-    DataFrame with one row a setting, quantity and layer: n_hidden, setting, quantity, layer, expected, exponent, low,
-    high, verdict; the reason in place of a verdict where there is no fit
+    DataFrame with one row a setting, quantity and weights[l]: n_hidden, setting, quantity, weights, expected, exponent,
+    low, high, verdict; the reason in place of a verdict where there is no fit
     """
-    keys = ["setting", "n_hidden", "quantity", "layer"]
+    keys = ["setting", "n_hidden", "quantity", "weights"]
     rows = []
     for _, group in coordinates.groupby(keys, sort=False):
         place = {str(name): value for name, value in group.iloc[0][keys].items()}
@@ -111,11 +112,11 @@ def _judged(fit: ExponentFit) -> str:
 
 
 def _short(slopes: pd.DataFrame) -> pd.DataFrame:
-    """Return the table to print: a row a quantity, a column a layer, measured and expected slope."""
-    names = {"layer": "layer " + slopes["layer"].astype(str), "weight layers": slopes["n_hidden"] + 1}
+    """Return the table to print: a row a quantity, a column a layer of weights, measured and expected slope."""
+    names = {"weights": slopes["weights"].map("weights[{}]".format), "weight layers": slopes["n_hidden"] + 1}
     named = slopes.assign(**names, cell=[_cell(row) for row in slopes.to_dict("records")])
     keys = ["setting", "weight layers", "quantity"]
-    cells = named.set_index([*keys, "layer"])["cell"].unstack("layer")
+    cells = named.set_index([*keys, "weights"])["cell"].unstack("weights")
     ordered = cells.reindex(pd.MultiIndex.from_frame(named[keys].drop_duplicates()))
     return ordered.fillna("-").rename_axis(columns=None).reset_index()
 
@@ -174,4 +175,4 @@ def _listed(rows: pd.DataFrame) -> str:
 def _in_words(row: dict[Any, Any]) -> str:
     interval = f"{row['low']:z.2f}..{row['high']:z.2f}"
     slope = f"slope {row['exponent']:z.2f} ({interval}), {row['verdict']} ({row['expected']:zg})"
-    return f"{row['quantity']} of layer {row['layer']} has {slope}"
+    return f"{row['quantity']} at weights[{row['weights']}] has {slope}"

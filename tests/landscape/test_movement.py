@@ -32,8 +32,8 @@ def test_the_table_is_the_definition(monkeypatch, chunk):
     changes = random_changes(before)
     table = movement(before, moved(before, changes))
     of_biases = ["bias_rms_change", "bias_relative_change"]
-    assert list(table.columns) == ["layer", "rms_before", "rms_change", "mean_change", "relative_change", *of_biases]
-    assert table["layer"].tolist() == [0, 1, 2]
+    assert list(table.columns) == ["weights", "rms_before", "rms_change", "mean_change", "relative_change", *of_biases]
+    assert table["weights"].tolist() == [0, 1, 2]
     for row, w, change in zip(table.itertuples(), before.weights, changes, strict=True):
         assert row.rms_before == pytest.approx(np.sqrt(np.mean(w**2)), rel=1e-12)
         assert row.rms_change == pytest.approx(np.sqrt(np.mean(change**2)), rel=1e-12)

@@ -103,7 +103,7 @@ def test_summary_says_what_moves():
     assert "length" in lines[0]
     assert [line.split()[1] for line in lines[1:]] == ["readout", "idle", "readout", "idle", "idle", "idle", "readout"]
     assert "the output layer moved" in lines[1]
-    assert "2 neurons of layer 1 moved, function unchanged" in lines[2]
+    assert "2 neurons of hidden layer 1 moved, function unchanged" in lines[2]
     assert "the output weights moved, function unchanged" in lines[5]
 
 

@@ -17,15 +17,15 @@ def product(**columns):
 
 
 def needed():
-    frame = product(setting=list(SETTINGS), dropped=("all layers", "layer 1"), dim=DIMS, seed=SEEDS)
-    frame = frame[(frame["setting"] != "two-layer") | (frame["dropped"] == "all layers")]
+    frame = product(setting=list(SETTINGS), dropped=("all hidden layers", "hidden layer 1"), dim=DIMS, seed=SEEDS)
+    frame = frame[(frame["setting"] != "two-layer") | (frame["dropped"] == "all hidden layers")]
     number = (1 + 0.01 * frame["seed"]) * frame["dim"] ** frame["setting"].map(SETTINGS)
     return frame.assign(needed=number, limit=np.nan).reset_index(drop=True)
 
 
 def test_points_laws_and_the_linear_guide():
     figure = needed_against_dimension(needed(), needed())
-    assert [panel.get_title() for panel in figure.axes] == ["kept in all layers", "kept in layer 1 alone"]
+    assert [panel.get_title() for panel in figure.axes] == ["kept in all hidden layers", "kept in hidden layer 1 alone"]
     assert (figure.axes[0].get_xlabel(), figure.axes[0].get_ylabel()) == ("dimension, $d$", "neurons needed, $m$")
     names = {text.get_text() for text in figure.legends[0].get_texts()}
     assert names == {"two-layer", "three-layer", "fitted power law", "linear in $d$"}
@@ -48,12 +48,30 @@ def test_a_censored_dimension_is_an_open_triangle_at_what_was_measured():
 
 def test_changes_are_drawn_beside_what_is_allowed():
     frame = product(setting=list(SETTINGS), dim=DIMS, seed=SEEDS, n_kept=(4, 8))
-    figure = change_against_kept(frame.assign(relative_change=1 / frame["n_kept"]), 0.1)
+    figure = change_against_kept(frame.assign(relative_change=frame["dim"] / frame["n_kept"]), 0.1)
     assert [panel.get_title() for panel in figure.axes] == list(SETTINGS)
     names = {text.get_text() for text in figure.legends[0].get_texts()}
-    assert names == {"$d=8$", "$d=32$", "$d=128$", "allowed, 0.1"}
-    (line,) = [line for line in figure.axes[0].get_lines() if line.get_label() == "allowed, 0.1"]
-    assert set(line.get_ydata()) == {0.1}
+    assert names == {"$d=8$", "$d=32$", "$d=128$", r"allowed, $0.1\,m$"}
+    (line,) = [line for line in figure.axes[0].get_lines() if line.get_label() == r"allowed, $0.1\,m$"]
+    np.testing.assert_allclose(line.get_ydata(), 0.1 * np.array(line.get_xdata()))
+    assert figure.axes[0].get_ylim() == figure.axes[1].get_ylim() == pytest.approx((8 / 1.6, 128 * 1.6))
+
+
+def test_dimensions_stand_apart_around_their_m_and_a_change_as_one_over_m_is_level():
+    frame = product(setting=["two-layer"], dim=DIMS, seed=SEEDS, n_kept=(4, 5, 8))
+    (panel,) = change_against_kept(frame.assign(relative_change=frame["dim"] / frame["n_kept"]), 0.1).axes
+    points = np.array([container.lines[0].get_xydata() for container in panel.containers])
+    np.testing.assert_allclose(points[..., 1], np.tile(DIMS, (3, 1)).T)
+    np.testing.assert_allclose(points[1, :, 0], [4, 5, 8])
+    assert (np.diff(points[..., 0].T.ravel()) > 0).all()
+
+
+def test_figures_fit_a_page():
+    frame = product(setting=[*SETTINGS, "three-layer, internal"], dim=DIMS, seed=SEEDS, n_kept=(4, 8))
+    three = pd.concat([needed(), needed().query("dropped != 'all hidden layers'").assign(dropped="hidden layer 2")])
+    figures = needed_against_dimension(three, three), change_against_kept(frame.assign(relative_change=1.0), 0.1)
+    assert len(figures[0].axes) == 3
+    assert all(figure.get_figwidth() * 25.4 <= 170.01 for figure in figures)
 
 
 def test_bad_frames():

@@ -15,9 +15,11 @@ QUANTITIES = ("weight change", "pre-activation")
 
 def frames():
     index = [list(EXPONENTS), QUANTITIES, (0, 1), WIDTHS, SEEDS]
-    names = ["setting", "quantity", "layer", "n_neurons", "seed"]
+    names = ["setting", "quantity", "weights", "n_neurons", "seed"]
     frame = pd.MultiIndex.from_product(index, names=names).to_frame(index=False)
-    value = (1.0 + frame["layer"]) * frame["n_neurons"] ** frame["setting"].map(EXPONENTS) * (1 + 0.01 * frame["seed"])
+    value = (
+        (1.0 + frame["weights"]) * frame["n_neurons"] ** frame["setting"].map(EXPONENTS) * (1 + 0.01 * frame["seed"])
+    )
     slopes = frame[names[:3]].drop_duplicates().assign(expected=0.0)
     return frame.assign(value=value), slopes
 
@@ -33,7 +35,7 @@ def test_panels_are_settings_by_quantities():
     assert [figure.axes[k].get_ylabel() for k in (0, 2)] == ["weight change, rms", "pre-activation, rms"]
     assert figure.axes[2].get_xlabel() == "neurons of a layer, $N$"
     names = {text.get_text() for text in figure.legends[0].get_texts()}
-    assert names == {"layer 0", "layer 1, output", "expected slope (control: that of mean-field scaling)"}
+    assert names == {"weights[0]", "weights[1], output", "expected slope (control: that of mean-field scaling)"}
 
 
 def test_points_are_geometric_means_over_seeds_and_lines_have_the_expected_slope():
@@ -54,7 +56,7 @@ def test_where_nothing_is_expected_no_line_is_drawn():
     assert len(dashed(coordinates_against_width(coordinates, slopes).axes[0])) == 2
     none = coordinates_against_width(coordinates, slopes.assign(expected=np.nan)).axes[0]
     assert not dashed(none)
-    assert none.get_title("right") == "no slope expected"
+    assert none.get_title("right") == "no prediction"
 
 
 def test_intervals_over_decades_stay_on_the_axis():

@@ -17,8 +17,10 @@ from meanfield.studies.dimension_bounds import discrepancies, held_discrepancy, 
 from meanfield.studies.dimension_report import STUDY
 from meanfield.studies.dimension_tables import (
     exponent_in_dimension,
+    mean_ratios,
     needed_number,
     needed_numbers,
+    needed_ratios,
     relative_changes,
     uncensored,
 )
@@ -96,7 +98,9 @@ def test_the_curve_is_that_of_the_trained_network(setting, monkeypatch):
     n_hidden = start.n_hidden
     moved = [not np.array_equal(*pair) for pair in zip(start.weights, trajectory.final.weights, strict=True)]
     assert moved == ([False, True, False] if setting == "three-layer, internal" else [True] * (n_hidden + 1))
-    assert set(frames["curve"]["dropped"]) == ({"all layers"} | ({"layer 1", "layer 2"} if n_hidden == 2 else set()))
+    assert set(frames["curve"]["dropped"]) == (
+        {"all hidden layers"} | ({"hidden layer 1", "hidden layer 2"} if n_hidden == 2 else set())
+    )
 
 
 def test_cost_grows_with_dimension_and_depth():
@@ -161,7 +165,7 @@ def made_up(needed_at, dims=(8, 32, 128), seeds=(0, 1, 2), settings=("two-layer"
                 c = 0.1 * 2.0 * needed_at(setting, dim) * np.exp(0.001 * rng.standard_normal())
                 for m in kept_numbers(n):
                     change = c * (n - m) / (m * (n - 1))
-                    curve.append({**place, "dropped": "all layers", "n_kept": m, "mean_change": change})
+                    curve.append({**place, "dropped": "all hidden layers", "n_kept": m, "mean_change": change})
     return pd.DataFrame(summary), pd.DataFrame(curve)
 
 
@@ -185,7 +189,7 @@ def test_nothing_gained_needs_more_than_was_measured(sign, risk):
     [
         (0.0, "does not depend on d within +-0.1"),
         (-0.3, "falls as d grows"),
-        (0.1, "undecided"),
+        (0.1, "undecided, neither within nor wholly outside +-0.1"),
         (0.5, "grows, more slowly than d"),
         (1.0, "grows, linear in d not excluded"),
         (1.3, "grows faster than d"),
@@ -218,8 +222,55 @@ def test_the_ratio_of_settings_is_judged():
         lambda setting, dim: 20.0 * (dim / 8) ** (0.8 * (setting != "two-layer")), settings=settings
     )
     needed = needed_numbers(relative_changes(summary, curve), 0.1)
-    assert dimension_report._ratio(needed, "three-layer", "two-layer").startswith("grows, more slowly than d")
-    assert dimension_report._ratio(needed[needed["seed"] == 0], *settings).startswith("not judged: an interval")
+    ratios = needed_ratios(needed, "two-layer")
+    assert dimension_report._ratio_in_dimension(ratios).startswith("grows, more slowly than d")
+    assert dimension_report._ratio_in_dimension(ratios[ratios["seed"] == 0]).startswith("not judged: an interval")
+
+
+def test_ratios_are_geometric_means_over_seeds_with_student_intervals():
+    ratio = pd.Series([1.0, 2.0, 4.0, 8.0])
+    ratios = pd.DataFrame({"setting": "three-layer", "dim": [8, 8, 32, 32], "seed": [0, 1, 0, 1], "ratio": ratio})
+    by_dim, over_dims = mean_ratios(ratios, ["setting", "dim"]), mean_ratios(ratios, ["setting"])
+    assert by_dim["ratio"].tolist() == pytest.approx([2**0.5, 32**0.5])
+    (whole,) = over_dims.to_dict("records")
+    half = 6.313752 * np.std(np.log([2, 4]), ddof=1) / 2**0.5
+    assert (whole["ratio"], whole["low"], whole["high"]) == pytest.approx(
+        (8**0.5, 8**0.5 * np.exp(-half), 8**0.5 * np.exp(half)), rel=1e-6
+    )
+    assert mean_ratios(ratios[ratios["seed"] == 0], ["setting"])[["low", "high"]].isna().all(axis=None)
+
+
+def test_a_censored_dimension_has_no_ratio():
+    summary, curve = made_up(lambda setting, dim: 5.0 * dim / 8, settings=("two-layer", "three-layer"))
+    beyond = (curve["dim"] == 128) & (curve["seed"] == 1) & (curve["setting"] == "two-layer")
+    curve.loc[beyond, "mean_change"] *= 100
+    ratios = needed_ratios(needed_numbers(relative_changes(summary, curve), 0.1), "two-layer")
+    assert ratios["dim"].tolist() == [8] * 3 + [32] * 3
+    assert ratios["setting"].unique().tolist() == ["three-layer"]
+    assert ratios["ratio"].to_numpy() == pytest.approx(np.ones(6), rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "each", "together"),
+    [(0.3, "FEWER", "FEWER"), (0.6, "FEWER", "MORE"), (1.0, "NOT shown to be more or fewer", "MORE")],
+)
+def test_whether_depth_costs_neurons_is_said_of_one_layer_and_of_all(ratio, each, together):
+    frame = product_of_ratios(ratio)
+    words = dimension_report._compared(frame, 2)
+    assert words.startswith(f"{each} in each hidden layer, {ratio:.3f} (")
+    assert f"; {together} in its 2 hidden layers together, {2 * ratio:.3f} (" in words
+    assert words.endswith("times as many (mean over d = 8, 32)")
+    for few in (frame[frame["seed"] == 0], frame[:0]):
+        lines = list(dimension_report._on_depth(few))
+        assert len(lines) == 4
+        assert all(line.startswith("  not judged: it needs 2 seeds") for line in lines[1::2])
+
+
+def product_of_ratios(ratio):
+    """Ratios of two dimensions and three seeds around ``ratio``, their geometric mean."""
+    index = pd.MultiIndex.from_product([["three-layer"], [8, 32], [0, 1, 2]], names=["setting", "dim", "seed"])
+    frame = index.to_frame(index=False)
+    return frame.assign(ratio=ratio * 1.01 ** (frame["seed"] - 1.0))
 
 
 # --- the forms, on frames made up for them ----------------------------------------------------------------
@@ -239,7 +290,7 @@ def made_up_quantiles(runs, rate):
         for m in kept_numbers(run.n_neurons):
             top = run.dim**rate / m**0.5
             ends = {"magnitude_low": 0.8 * top, "magnitude": top, "magnitude_high": 1.2 * top}
-            rows.append({**place, "dropped": "all layers", "n_kept": m, "quantile": 0.9, **ends})
+            rows.append({**place, "dropped": "all hidden layers", "n_kept": m, "quantile": 0.9, **ends})
     return pd.DataFrame(rows), pd.DataFrame(summary)
 
 
@@ -332,14 +383,15 @@ def test_the_verdict_speaks_of_every_setting_and_of_what_it_cannot_say(small_stu
         "isotropic Gaussians, relu with biases, N = 64",
         "two layers of weights, all trained",
         "three layers of weights, the internal one trained",
-        "three-layer over two-layer, needed in all layers: ",
+        "does depth cost neurons? three-layer over two-layer, needed for the same relative change:",
+        "does depth cost neurons? three-layer, internal over two-layer",
         "would refute neither",
         "form of Theorem 1 on |L_A - L|: ",
         "form of Theorem 5.4 of Araújo, Oliveira & Yukimura on |L_N - L_64|: ",
         "this could refute the term sqrt(d/N), but none in alpha",
     ):
         assert expected in words
-    assert words.count("needed in layer 2: ") == 2
+    assert words.count("needed in hidden layer 2: ") == 2
     assert words.count("form of Theorem 2 on |L_A - L|: ") == 2
     assert words.count("largest ratio to it (d): ") == 3 + 2
 

@@ -102,11 +102,11 @@ def test_the_curve_is_that_of_the_trained_network(monkeypatch):
     (final,) = (trajectory.final for trajectory in finals)
     curve = frames["curve"].set_index(["dropped", "n_kept"])
     exact = dropout_curve(final, run.law, [(8, 4)])
-    assert curve.loc[("layer 2", 4), "mean_change"] == exact["mean_change"].item()
-    assert curve.loc[("layer 2", 4), "std_change"] == exact["std_change"].item()
-    assert curve.loc[("layer 2", 4), "method"] == "exact"
+    assert curve.loc[("hidden layer 2", 4), "mean_change"] == exact["mean_change"].item()
+    assert curve.loc[("hidden layer 2", 4), "std_change"] == exact["std_change"].item()
+    assert curve.loc[("hidden layer 2", 4), "method"] == "exact"
     other = dropout_curve(final, run.law, [(4, 8), (4, 4)], n_subsets=400, rng=5)
-    for name, row in zip(("layer 1", "all layers"), other.to_dict("records"), strict=True):
+    for name, row in zip(("hidden layer 1", "all hidden layers"), other.to_dict("records"), strict=True):
         error = np.hypot(row["standard_error"], curve.loc[(name, 4), "standard_error"])
         assert abs(curve.loc[(name, 4), "mean_change"] - row["mean_change"]) < 4 * error
     assert frames["summary"]["risk"].item() == pytest.approx(exact["risk"].item(), rel=1e-12)
@@ -168,7 +168,13 @@ def made_up_curve(exponent, seeds=(0, 1, 2), widths=(16, 64, 256), grow=1.0):
                 change = n**exponent * (1 + 0.001 * rng.standard_normal())
                 top = grow ** np.log2(n) / m**0.5
                 quantiles = {"magnitude_low": 0.9 * top, "magnitude": top, "magnitude_high": 1.1 * top}
-                place = {"n_neurons": n, "seed": seed, "n_kept": m, "dropped": "all layers", "mean_change": change}
+                place = {
+                    "n_neurons": n,
+                    "seed": seed,
+                    "n_kept": m,
+                    "dropped": "all hidden layers",
+                    "mean_change": change,
+                }
                 rows.append({**place, "quantile": 0.9, **quantiles})
     return pd.DataFrame(rows).drop_duplicates(["n_neurons", "seed", "n_kept"]).assign(n_hidden=2, setting="internal")
 
@@ -192,6 +198,7 @@ def test_a_gap_falls_or_not(exponent, word):
         gaps, "n_neurons", "half_change", "N", dropout_multilayer_report._fall
     )
     assert words.startswith(word)
+    assert words.endswith("wholly below -0.1" if exponent == -1 else "not wholly below -0.1")
 
 
 def test_settling_and_growing_are_told_apart():
@@ -263,16 +270,17 @@ def test_the_verdict_speaks_of_every_setting(small_study):
         "digits, 3 hidden layers, all layers trained: relu, step size 0.05, 20 steps of 10",
         "digits, 3 hidden layers, internal layers trained, ends frozen",
         "digits, 3 hidden layers, control, standard scaling",
-        "gap, layer 3",
+        "gap, hidden layer 3",
         "of the bound at N =",
         "unmet of its setting: the activation is not bounded",
-        "weights moved by 0, ",
+        "moved, in units of their size: weights[0] by 0, weights[1] by ",
+        "weights[l], l = 0, 1, .., lead to hidden layer l + 1",
         "test error after 20 steps: ",
         "the fraction of held-out samples put in the wrong class",
     ):
         assert expected in words
     assert words.count("theorem's form on |L_A - L|: ") == 2
-    assert words.count("N times the gap of all layers: ") == 3
+    assert words.count("N times the gap, all hidden layers: ") == 3
     assert words.count("test error after") == 3
 
 
@@ -293,9 +301,18 @@ def test_tables_and_figures(small_study):
     assert len(tables["gaps"]) == len(WIDTHS) * 2 * 3 * 4
     assert len(report.table) == 3 * len(WIDTHS)
     assert report.table["setting"].iloc[[0, 3, 6]].tolist() == list(SETTINGS)
-    assert list(report.table.columns)[-3:] == ["gap, layer 3", "gap, all layers", "N x gap"]
+    assert list(report.table.columns)[-3:] == ["gap, hidden layer 3", "gap, all hidden layers", "N x gap"]
     expected = {"change-at-half", "change-against-kept-3-hidden", "bound-3-hidden-all", "bound-3-hidden-internal"}
     assert set(report.figures) == expected
+
+
+def test_the_bounds_figure_names_its_depth_and_setting_and_marks_the_fit(small_study):
+    _, report = small_study
+    for setting, words in (("all", "all layers trained"), ("internal", "internal layers trained, ends frozen")):
+        figure = report.figures[f"bound-3-hidden-{setting}"]
+        assert figure.axes[0].get_title() == f"theorem's form, 3 hidden layers,\n{words}"
+        labels = [text.get_text() for text in figure.legends[0].get_texts()]
+        assert any(label.startswith("fitted at $N=8$") for label in labels)
 
 
 def test_a_finished_study_is_not_run_again(small_study):
@@ -311,7 +328,7 @@ def test_both_depths_are_reported(tmp_path):
     result = STUDY.report(store, runs)
     assert {"change-against-kept-2-hidden", "change-against-kept-3-hidden"} <= set(result.figures)
     two_layers = result.table["hidden layers"] == 2
-    assert result.table["gap, layer 3"].eq("-").tolist() == two_layers.tolist()
+    assert result.table["gap, hidden layer 3"].eq("-").tolist() == two_layers.tolist()
     assert two_layers.tolist() == [True, True, False, False]
 
 
@@ -367,5 +384,5 @@ def test_three_trained_layers_learn_the_digits_and_the_gap_falls_with_the_width(
     test_error = tables["summary"].groupby("n_neurons")["test_error"].mean()
     assert test_error[256] < 0.07
     assert test_error[256] < test_error[16] < 0.13
-    assert set(tables["exponents"]["dropped"]) == {"layer 1", "layer 2", "all layers"}
+    assert set(tables["exponents"]["dropped"]) == {"hidden layer 1", "hidden layer 2", "all hidden layers"}
     assert (tables["exponents"]["high"] < -0.5).all()

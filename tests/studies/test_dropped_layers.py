@@ -14,14 +14,19 @@ from meanfield.studies.evaluation import FixedSamples
 
 def test_each_layer_alone_and_all_at_once():
     table = dropped_entries((8, 16, 32), [4, 2])
-    assert table["dropped"].unique().tolist() == ["layer 1", "layer 2", "layer 3", "all layers"]
+    assert table["dropped"].unique().tolist() == [
+        "hidden layer 1",
+        "hidden layer 2",
+        "hidden layer 3",
+        "all hidden layers",
+    ]
     assert table["n_kept"].tolist() == [4, 2] * 4
     assert table.loc[table["n_kept"] == 2, "entry"].tolist() == [(2, 16, 32), (8, 2, 32), (8, 16, 2), (2, 2, 2)]
 
 
 def test_the_only_layer_is_all_of_them():
     table = dropped_entries((8,), [4])
-    assert table.to_dict("records") == [{"dropped": "all layers", "n_kept": 4, "entry": (4,)}]
+    assert table.to_dict("records") == [{"dropped": "all hidden layers", "n_kept": 4, "entry": (4,)}]
 
 
 @pytest.mark.parametrize("widths", [(3, 8, 2), (3, 8, 10, 2)])
@@ -31,7 +36,7 @@ def test_the_curve_is_exact_in_the_last_layer_and_drawn_elsewhere(widths):
     samples = FixedSamples(law, 30, np.random.default_rng(0))
     curve = dropped_curve(network, samples, [4, 6], 50, np.random.default_rng(1)).set_index(["dropped", "n_kept"])
     n_hidden = len(widths) - 2
-    last = "all layers" if n_hidden == 1 else "layer 2"
+    last = "all hidden layers" if n_hidden == 1 else "hidden layer 2"
     exact = dropout_curve(network, law, [(*widths[1:-2], 4)], std=True)
     row = curve.loc[(last, 4)]
     assert (row["mean_change"], row["std_change"]) == (exact["mean_change"].item(), exact["std_change"].item())
@@ -40,7 +45,7 @@ def test_the_curve_is_exact_in_the_last_layer_and_drawn_elsewhere(widths):
     risk = np.square(law.y - network.predict(law.x)).sum(axis=1).mean()
     kept = [[np.flatnonzero(rank < 6) for rank in order] for order in zip(*ranks, strict=True)]
     changes = [np.square(law.y - network.keep(sets).predict(law.x)).sum(axis=1).mean() - risk for sets in kept]
-    row = curve.loc[("all layers", 6)]
+    row = curve.loc[("all hidden layers", 6)]
     assert row["magnitude"] == pytest.approx(np.sort(np.abs(changes))[44], rel=1e-9)
     assert row["magnitude_low"] < row["magnitude"] < row["magnitude_high"]
     assert row["quantile"] == 0.9

@@ -85,7 +85,7 @@ def test_the_coordinates_are_those_of_the_networks(setting, n_hidden):
     options = {"step_size": 0.01, "n_steps": 3, "batch_size": BATCH_SIZE, "rng": for_training}
     final = run_sgd(start, law, **options).final
     expected = plain_coordinates(start, final, law.sample(N_SAMPLES, for_evaluation)[0])
-    table = frames["coordinates"].pivot(index="layer", columns="quantity", values="value")
+    table = frames["coordinates"].pivot(index="weights", columns="quantity", values="value")
     np.testing.assert_allclose(table[list(QUANTITIES)], expected, rtol=1e-9)
     assert frames["summary"]["status"].tolist() == ["finished"]
 
@@ -99,11 +99,11 @@ def test_expected_slopes():
     assert expected_slope("zero-mean", 2, "pre-activation", 1) is None
 
 
-def coordinates_frame(exponent, noise=0.001, setting="zero-mean", quantity="pre-activation at start", layer=1):
+def coordinates_frame(exponent, noise=0.001, setting="zero-mean", quantity="pre-activation at start", weights=1):
     rng = np.random.default_rng(0)
     rows = [(n, seed, n**exponent * (1 + noise * rng.standard_normal())) for n in WIDTHS for seed in range(3)]
     frame = pd.DataFrame(rows, columns=["n_neurons", "seed", "value"])
-    return frame.assign(n_hidden=2, setting=setting, quantity=quantity, layer=layer)
+    return frame.assign(n_hidden=2, setting=setting, quantity=quantity, weights=weights)
 
 
 @pytest.mark.parametrize(
@@ -154,11 +154,13 @@ def test_tables_and_figures(small_study):
     assert len(slopes) == 3 * (2 + 3) * 4
     assert set(result.report.figures) == {"width-check-2-weight-layers", "width-check-3-weight-layers"}
     table = result.report.table
-    assert list(table.columns) == ["setting", "weight layers", "quantity", "layer 0", "layer 1", "layer 2"]
+    assert list(table.columns) == ["setting", "weight layers", "quantity", "weights[0]", "weights[1]", "weights[2]"]
     assert len(table) == 3 * 2 * 4
-    assert table.loc[table["weight layers"] == 2, "layer 2"].eq("-").all()
+    assert table.loc[table["weight layers"] == 2, "weights[2]"].eq("-").all()
     assert (folder / "figures" / "width-check-3-weight-layers.pdf").is_file()
-    row = slopes[(slopes["setting"] == "zero-mean") & (slopes["quantity"] == "weight change") & (slopes["layer"] == 0)]
+    row = slopes[
+        (slopes["setting"] == "zero-mean") & (slopes["quantity"] == "weight change") & (slopes["weights"] == 0)
+    ]
     assert row["expected"].tolist() == [0, -0.5]
 
 
@@ -191,7 +193,7 @@ def test_a_single_seed_is_not_judged(small_study):
     words = "\n".join(result.words)
     assert words.count("not shown to pass: not judged: an interval over seeds needs at least 2 seeds") == 2
     single = result.table[result.table["setting"] != "zero-mean"]
-    assert single[["layer 0", "layer 1", "layer 2"]].eq("-").all(axis=None)
+    assert single[["weights[0]", "weights[1]", "weights[2]"]].eq("-").all(axis=None)
 
 
 @pytest.mark.parametrize(
