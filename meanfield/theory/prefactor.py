@@ -160,7 +160,8 @@ def _looseness(ratio: pd.Series) -> str:
     if times.empty:
         return ""
     middle = times.median()
-    words = f"; the bound is {times.min():.3g} to {times.max():.3g} times what was measured, {middle:.3g} in the median"
+    least, most, half = (f"{float(f'{number:.3g}'):g}" for number in (times.min(), times.max(), middle))
+    words = f"; the bound is {least} to {most} times what was measured, {half} in the median"
     weak = f": a weak test, half of them could be {WEAK:g} times as large and pass"
     return words + weak if middle >= WEAK else words
 
