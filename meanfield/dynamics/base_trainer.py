@@ -60,11 +60,10 @@ class Trainer(ABC, Generic[State]):
         """Take one step a step size on the samples in order; return the mean loss of each before its step."""
         return self._train(self._parameters, x, y, step_sizes)
 
-    def after(self, x: Array, y: Array, step_sizes: NDArray[np.float64]) -> State:
-        """Return the arrays as they would be after these further steps, leaving the present ones alone."""
+    def after(self, x: Array, y: Array, step_sizes: NDArray[np.float64]) -> tuple[State, NDArray[np.float64]]:
+        """Return the arrays and losses that these further steps would give, leaving the present arrays alone."""
         scratch = self.state()
-        self._train(scratch, x, y, step_sizes)
-        return scratch
+        return scratch, self._train(scratch, x, y, step_sizes)
 
     def state(self) -> State:
         """Return a copy of the present arrays."""

@@ -311,12 +311,13 @@ def _train_span(
     for step in recorder.network_steps(start + 1, stop):
         cut = stop if step == stop else step - step % trainer.block
         advance(position, cut)
-        state = trainer.after(*batches(cut, step))
-        if not is_finite(state):
+        position = cut
+        state, losses = trainer.after(*batches(cut, step))
+        if not (np.isfinite(losses).all() and is_finite(state)):
+            advance(cut, step)  # keeps the losses up to there, and knows which one is not finite
             raise _Diverged(step, finite)
         finite = state
         recorder.measure(step, trainer.network(state))
-        position = cut
     advance(position, stop)
     if not trainer.is_finite():
         raise _Diverged(stop, finite)
