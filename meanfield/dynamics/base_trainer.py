@@ -19,7 +19,7 @@ from meanfield.kernels.lanes import LANE_BYTES
 from meanfield.kernels.threads import spread_out
 from meanfield.model.network import Network
 
-__all__ = ["Array", "State", "Trainer", "aligned_zeros", "block_samples", "is_finite", "zeros_apart"]
+__all__ = ["Array", "State", "Trainer", "aligned_zeros", "block_samples", "is_finite", "useful_threads", "zeros_apart"]
 
 CACHE_LINE_BYTES = 64
 
@@ -127,6 +127,12 @@ def zeros_apart(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     line = CACHE_LINE_BYTES // dtype.itemsize
     *outer, columns = shape
     return aligned_zeros((*outer, -(-columns // line) * line), dtype)
+
+
+def useful_threads(network: Network, batch_size: int, n_threads: int, n_tiles: int, work_per_thread: int) -> int:
+    """Return at most ``n_threads``: no more than tiles, nor than a step's multiplications give work for."""
+    work = batch_size * sum(w.size for w in network.weights)
+    return min(n_threads, n_tiles, max(1, work // work_per_thread))
 
 
 def block_samples(n_inputs: int) -> int:
