@@ -16,8 +16,8 @@ import pandas as pd
 
 from meanfield import Network, dropout_quantiles, ladder_exponents, run_sgd, subset_ladder
 from meanfield.model.laws import Law
+from meanfield.plots.files import save_figure
 from meanfield.plots.kept_sets import changes_by_choice
-from meanfield.plots.style import save_figure
 from meanfield.studies.data import law_of
 from meanfield.theory.scaling import finite_population_factor, fit_exponent
 

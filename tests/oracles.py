@@ -69,6 +69,18 @@ def forward(weights, biases, activation, scaling, x):
     return h
 
 
+def kept_forward(network, x, kept):
+    """Outputs (n, C) with averages over the kept neurons of each hidden layer in place of all."""
+    h, columns, factor = x, slice(None), 1.0
+    biases = network.biases or [np.zeros(n) for n in network.widths[1:]]
+    for layer, (w, b) in enumerate(zip(network.weights, biases, strict=True)):
+        z = factor * h[:, columns] @ w[:, columns].T + b
+        if layer < network.n_hidden:
+            h, columns = activation_value(network.activation, z), list(kept[layer])
+            factor = (1 if network.scaling == "mean-field" else z.shape[1]) / len(columns)
+    return z
+
+
 def loss_of_sample(loss, y, y_hat):
     """l(y, y_hat) of one sample, y and y_hat (C,)."""
     if loss == "square":
@@ -76,6 +88,11 @@ def loss_of_sample(loss, y, y_hat):
     if loss == "logistic":
         return np.logaddexp(0, -y[0] * y_hat[0])
     return logsumexp(y_hat) - y @ y_hat
+
+
+def losses_of_samples(loss, y, y_hat):
+    """l(y, y_hat) of each sample, (n,); y and y_hat (n, C)."""
+    return np.array([loss_of_sample(loss, *pair) for pair in zip(y, y_hat, strict=True)])
 
 
 def loss_slope(loss, y, y_hat):
@@ -142,3 +159,9 @@ def plain_sgd(network, x, y, step_sizes, batch_size, trained=None, loss="square"
                 array += move
         losses.append(mean_loss)
     return tuple(weights), None if network.biases is None else tuple(biases), np.array(losses)
+
+
+def relative_error(network, weights, biases):
+    """The largest error of an array, relative to its largest entry; NaN if any is."""
+    pairs = zip((*network.weights, *(network.biases or ())), (*weights, *(biases or ())), strict=True)
+    return np.max([np.abs(a - b).max() / np.abs(b).max() for a, b in pairs])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from meanfield import Network
+from meanfield import Empirical, Network
 
 
 def random_network(widths, *, activation="relu", scaling="mean-field", biases=True, seed=0, dtype=np.float64):
@@ -25,3 +25,20 @@ def random_samples(loss, n_samples, dim, seed=0):
         "cross-entropy": np.eye(3)[rng.integers(3, size=n_samples)],
     }
     return rng.standard_normal((n_samples, dim)), targets[loss]
+
+
+def random_law(loss, n_samples, dim, seed=0):
+    """These samples as a population."""
+    return Empirical(*random_samples(loss, n_samples, dim, seed))
+
+
+def targets_for(loss, y):
+    """Targets of the kind that the loss takes, from numbers y (n, C)."""
+    if loss == "logistic":
+        return np.where(y > 0, 1.0, -1.0)
+    return np.eye(y.shape[1])[y.argmax(axis=1)] if loss == "cross-entropy" else y
+
+
+def arrays_of(network):
+    """Weights, then biases."""
+    return [*network.weights, *(network.biases or ())]

@@ -19,7 +19,7 @@ from meanfield.kernels.lanes import LANE_BYTES
 from meanfield.kernels.threads import spread_out
 from meanfield.model.network import Network
 
-__all__ = ["Array", "State", "Trainer", "aligned_zeros", "block_samples", "is_finite", "zeros_apart"]
+__all__ = ["Array", "State", "Trainer", "aligned_zeros", "block_samples", "is_finite", "useful_threads", "zeros_apart"]
 
 CACHE_LINE_BYTES = 64
 
@@ -60,11 +60,10 @@ class Trainer(ABC, Generic[State]):
         """Take one step a step size on the samples in order; return the mean loss of each before its step."""
         return self._train(self._parameters, x, y, step_sizes)
 
-    def after(self, x: Array, y: Array, step_sizes: NDArray[np.float64]) -> State:
-        """Return the arrays as they would be after these further steps, leaving the present ones alone."""
+    def after(self, x: Array, y: Array, step_sizes: NDArray[np.float64]) -> tuple[State, NDArray[np.float64]]:
+        """Return the arrays and losses that these further steps would give, leaving the present arrays alone."""
         scratch = self.state()
-        self._train(scratch, x, y, step_sizes)
-        return scratch
+        return scratch, self._train(scratch, x, y, step_sizes)
 
     def state(self) -> State:
         """Return a copy of the present arrays."""
@@ -128,6 +127,12 @@ def zeros_apart(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     line = CACHE_LINE_BYTES // dtype.itemsize
     *outer, columns = shape
     return aligned_zeros((*outer, -(-columns // line) * line), dtype)
+
+
+def useful_threads(network: Network, batch_size: int, n_threads: int, n_tiles: int, work_per_thread: int) -> int:
+    """Return at most ``n_threads``: no more than tiles, nor than a step's multiplications give work for."""
+    work = batch_size * sum(w.size for w in network.weights)
+    return min(n_threads, n_tiles, max(1, work // work_per_thread))
 
 
 def block_samples(n_inputs: int) -> int:

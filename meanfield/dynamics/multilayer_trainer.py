@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from meanfield.dynamics.base_trainer import Array, Trainer, aligned_zeros, block_samples
+from meanfield.dynamics.base_trainer import Array, Trainer, aligned_zeros, block_samples, useful_threads
 from meanfield.dynamics.rule import Rule
 from meanfield.kernels.lanes import LANE_BYTES
 from meanfield.kernels.multilayer import Parameters, Settings, Workspace, train
@@ -64,8 +64,8 @@ class MultilayerTrainer(Trainer[Parameters]):
         self._network = network
         self._settings = _settings(network, rule)
         n_tiles = -(-max(network.widths[1:-1]) // self._settings.tile)
-        work = rule.batch_size * sum(w.size for w in network.weights)
-        super().__init__(_copied(network), rule, min(n_threads, n_tiles, max(1, work // WORK_PER_THREAD)))
+        n_useful = useful_threads(network, rule.batch_size, n_threads, n_tiles, WORK_PER_THREAD)
+        super().__init__(_copied(network), rule, n_useful)
         self._workspace = _workspace(network, self._settings, self._n_threads)
 
     @property

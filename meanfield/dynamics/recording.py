@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from meanfield.checks import check_integer, check_sequence
 from meanfield.model.network import Network
 
-__all__ = ["Recording", "Trajectory", "check_recording", "log_spaced_steps"]
+__all__ = ["Recorder", "Recording", "Trajectory", "check_recording", "log_spaced_steps"]
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,50 @@ class Trajectory:
             f"Trajectory({self.final!r}, {self.status}: {len(self.records)} records{last}, "
             f"{len(self.networks)} recorded networks)"
         )
+
+
+class Recorder:
+    """Collects the rows of the records, and the networks asked for."""
+
+    def __init__(self, record: Recording, step_size: float, n_steps: int) -> None:
+        self._record, self._step_size = record, step_size
+        self._steps = record.resolved_steps(n_steps)
+        self._measured: dict[int, dict[str, float]] = {}
+        self._rows: list[dict[str, Any]] = []
+        self._step, self._sum, self._count = 0, 0.0, 0
+        self.networks: dict[int, Network] = {}
+
+    def network_steps(self, start: int, stop: int) -> list[int]:
+        """Return the steps in start..stop whose network is asked for."""
+        return [step for step in self._steps if self._record.needs_networks and start <= step <= stop]
+
+    def measure(self, step: int, network: Network) -> None:
+        """Keep and measure the network at ``step``."""
+        if self._record.networks:
+            self.networks[step] = network
+        if self._record.measure is not None:
+            self._measured[step] = dict(self._record.measure(network))
+
+    def add_losses(self, losses: NDArray[np.float64]) -> None:
+        """Take in the losses of the next steps; close a row at each recorded one."""
+        start, stop, used = self._step, self._step + losses.size, 0
+        for step in (step for step in self._steps if start < step <= stop):
+            part = losses[used : step - start]
+            self._close_row(step, (self._sum + part.sum()) / (self._count + part.size))
+            used = step - start
+        self._sum += losses[used:].sum()
+        self._count += losses.size - used
+        self._step = stop
+
+    def _close_row(self, step: int, loss: float) -> None:
+        self._rows.append({"step": step, "time": step * self._step_size, "loss": loss})
+        self._sum, self._count = 0.0, 0
+
+    def table(self) -> pd.DataFrame:
+        """Return the records, one row a recorded step."""
+        first = [{"step": 0, "time": 0.0, "loss": math.nan}] if self._steps[0] == 0 else []
+        rows = [row | self._measured.get(int(row["step"]), {}) for row in first + self._rows]
+        return pd.DataFrame(rows or {"step": [], "time": [], "loss": []})
 
 
 def log_spaced_steps(n_steps: int, per_decade: int = 8) -> list[int]:

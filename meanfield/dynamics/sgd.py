@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -22,7 +20,7 @@ from meanfield.checks import (
 )
 from meanfield.dynamics.base_trainer import Array, Trainer, is_finite
 from meanfield.dynamics.multilayer_trainer import MultilayerTrainer
-from meanfield.dynamics.recording import Recording, Trajectory, check_recording
+from meanfield.dynamics.recording import Recorder, Recording, Trajectory, check_recording
 from meanfield.dynamics.rule import Rule, check_rule, trained_arrays
 from meanfield.dynamics.schedules import Schedule, step_sizes
 from meanfield.dynamics.trainer import TwoLayerTrainer
@@ -143,7 +141,7 @@ def run_sgd(
         largest_step_size=plan.largest_step_size(),
     )
     check_rule(rule, network)
-    recorder = _Recorder(check_recording(record), plan)
+    recorder = Recorder(check_recording(record), plan.step_size, plan.n_steps)
     generator = check_rng(rng, "run_sgd")
     samples = _Samples(law, plan.n_samples, network.dtype, loss, generator)
     threads = available_threads() if n_threads is None else check_integer("n_threads", n_threads, least=1)
@@ -217,50 +215,6 @@ class _Samples:
         return np.ascontiguousarray(x[:n]), np.ascontiguousarray(y[:n])
 
 
-class _Recorder:
-    """Collects the rows of the records, and the networks asked for."""
-
-    def __init__(self, record: Recording, plan: _Plan) -> None:
-        self._record, self._step_size = record, plan.step_size
-        self._steps = record.resolved_steps(plan.n_steps)
-        self._measured: dict[int, dict[str, float]] = {}
-        self._rows: list[dict[str, Any]] = []
-        self._step, self._sum, self._count = 0, 0.0, 0
-        self.networks: dict[int, Network] = {}
-
-    def network_steps(self, start: int, stop: int) -> list[int]:
-        """Return the steps in start..stop whose network is asked for."""
-        return [step for step in self._steps if self._record.needs_networks and start <= step <= stop]
-
-    def measure(self, step: int, network: Network) -> None:
-        """Keep and measure the network at ``step``."""
-        if self._record.networks:
-            self.networks[step] = network
-        if self._record.measure is not None:
-            self._measured[step] = dict(self._record.measure(network))
-
-    def add_losses(self, losses: NDArray[np.float64]) -> None:
-        """Take in the losses of the next steps; close a row at each recorded one."""
-        start, stop, used = self._step, self._step + losses.size, 0
-        for step in (step for step in self._steps if start < step <= stop):
-            part = losses[used : step - start]
-            self._close_row(step, (self._sum + part.sum()) / (self._count + part.size))
-            used = step - start
-        self._sum += losses[used:].sum()
-        self._count += losses.size - used
-        self._step = stop
-
-    def _close_row(self, step: int, loss: float) -> None:
-        self._rows.append({"step": step, "time": step * self._step_size, "loss": loss})
-        self._sum, self._count = 0.0, 0
-
-    def table(self) -> pd.DataFrame:
-        """Return the records, one row a recorded step."""
-        first = [{"step": 0, "time": 0.0, "loss": math.nan}] if self._steps[0] == 0 else []
-        rows = [row | self._measured.get(int(row["step"]), {}) for row in first + self._rows]
-        return pd.DataFrame(rows or {"step": [], "time": [], "loss": []})
-
-
 class _Diverged(Exception):
     """Raised within a run to leave its loop, with the step and the latest state known to be finite."""
 
@@ -270,7 +224,7 @@ class _Diverged(Exception):
 
 
 def _train(
-    trainer: Trainer[Any], plan: _Plan, samples: _Samples, recorder: _Recorder, progress: bool
+    trainer: Trainer[Any], plan: _Plan, samples: _Samples, recorder: Recorder, progress: bool
 ) -> tuple[str, Network]:
     """Carry the run through; return its status and the last network known to be finite."""
     for step in recorder.network_steps(0, 0):
@@ -286,7 +240,7 @@ def _train(
 
 
 def _train_span(
-    trainer: Trainer[Any], plan: _Plan, samples: _Samples, recorder: _Recorder, start: int, stop: int
+    trainer: Trainer[Any], plan: _Plan, samples: _Samples, recorder: Recorder, start: int, stop: int
 ) -> None:
     """Train through the steps start + 1 .. stop, cut only where blocks begin.
 
@@ -311,12 +265,13 @@ def _train_span(
     for step in recorder.network_steps(start + 1, stop):
         cut = stop if step == stop else step - step % trainer.block
         advance(position, cut)
-        state = trainer.after(*batches(cut, step))
-        if not is_finite(state):
+        position = cut
+        state, losses = trainer.after(*batches(cut, step))
+        if not (np.isfinite(losses).all() and is_finite(state)):
+            advance(cut, step)  # keeps the losses up to there, and knows which one is not finite
             raise _Diverged(step, finite)
         finite = state
         recorder.measure(step, trainer.network(state))
-        position = cut
     advance(position, stop)
     if not trainer.is_finite():
         raise _Diverged(stop, finite)

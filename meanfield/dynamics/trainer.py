@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from meanfield.dynamics.base_trainer import Array, Trainer, aligned_zeros, block_samples, zeros_apart
+from meanfield.dynamics.base_trainer import Array, Trainer, aligned_zeros, block_samples, useful_threads, zeros_apart
 from meanfield.dynamics.rule import Rule
 from meanfield.kernels.fused import FUSED_SAMPLES
 from meanfield.kernels.lanes import LANE_BYTES, VECTORS_PER_RUN
@@ -72,10 +72,9 @@ class TwoLayerTrainer(Trainer[Parameters]):
     def __init__(self, network: Network, rule: Rule, n_threads: int, noise: np.random.Generator | None = None) -> None:
         self._network, self._noise = network, noise
         self._settings = _settings(network, rule)
-        n_neurons, dim = network.weights[0].shape
-        n_tiles = -(-n_neurons // self._settings.tile)
-        useful = max(1, rule.batch_size * n_neurons * (dim + network.widths[-1]) // WORK_PER_THREAD)
-        super().__init__(_copied(network), rule, min(n_threads, n_tiles, useful))
+        n_tiles = -(-network.widths[1] // self._settings.tile)
+        n_useful = useful_threads(network, rule.batch_size, n_threads, n_tiles, WORK_PER_THREAD)
+        super().__init__(_copied(network), rule, n_useful)
         self._workspace = _workspace(network, self._settings, n_tiles, self._n_threads)
 
     @property

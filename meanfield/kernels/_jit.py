@@ -21,7 +21,7 @@ import numpy as np
 import platformdirs
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
 
-__all__ = ["cache_folder", "jit", "jit_sum", "jit_view"]
+__all__ = ["CONTRACT", "cache_folder", "jit", "jit_inline", "jit_sum", "jit_view"]
 
 # nnan and ninf are never allowed: divergence would go unnoticed.
 CONTRACT = {"contract"}

@@ -7,6 +7,7 @@ from meanfield.kernels.blas import add_product
 from meanfield.kernels.fused import update_and_multiply
 
 __all__ = [
+    "GRAM_ROWS",
     "close_block",
     "gram_matrix",
     "next_fused_block",
@@ -29,9 +30,7 @@ def gram_matrix(gram, x, settings, thread, n_threads):
     if settings.block == 1:
         return
     bias = gram.dtype.type(1 if settings.train_inner_bias else 0)
-    stripes = (x.shape[0] + GRAM_ROWS - 1) // GRAM_ROWS
-    for stripe in range(thread, stripes, n_threads):
-        start = stripe * GRAM_ROWS
+    for start in range(thread * GRAM_ROWS, x.shape[0], n_threads * GRAM_ROWS):
         stop = min(start + GRAM_ROWS, x.shape[0])
         gram[start:stop, :stop] = bias
         if settings.train_inner:

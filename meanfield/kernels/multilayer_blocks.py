@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from meanfield.kernels._jit import jit, jit_view
 from meanfield.kernels.activations import ActivationCode, activate
 from meanfield.kernels.blas import add_product
+from meanfield.kernels.blocks import GRAM_ROWS
 from meanfield.kernels.threads import wait_for_all
 from meanfield.kernels.vectors import add_multiple, scale
 
@@ -26,9 +27,6 @@ __all__ = [
     "open_block",
     "share_of",
 ]
-
-# Rows of the Gram matrix that one thread forms at a time; fixed, so that the bits do not depend on the threads.
-GRAM_ROWS = 32
 
 
 class Parameters(NamedTuple):

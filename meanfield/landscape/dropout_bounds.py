@@ -35,15 +35,10 @@ from meanfield.model.risk import check_fit
 from meanfield.theory.bounds import NeuronConstants, cantelli_bound, check_delta, exponential_bound, sup_bound
 from meanfield.theory.scaling import finite_population_factor
 
-__all__ = ["BOUNDS", "dropout_bounds"]
+__all__ = ["BOUNDS", "BOUND_CONSTANTS", "dropout_bounds"]
 
 BOUNDS = ("cantelli", "exponential", "sup")
-COLUMNS = [
-    "n_kept",
-    "bound",
-    "value",
-    "delta",
-    "n_neurons",
+BOUND_CONSTANTS = (
     "mean_change",
     "c_n",
     "std_change",
@@ -52,8 +47,8 @@ COLUMNS = [
     "largest_neuron",
     "largest_target",
     "largest_observed",
-    "remarks",
-]
+)
+COLUMNS = ["n_kept", "bound", "value", "delta", "n_neurons", *BOUND_CONSTANTS, "remarks"]
 
 # sup |sigma|; those not named here and not piecewise linear are unbounded.
 LARGEST_VALUE = {"tanh": 1.0, "erf": 1.0, "sigmoid": 1.0}

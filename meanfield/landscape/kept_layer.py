@@ -10,7 +10,6 @@ one neuron more, or another in its place, adds an outer product to the sum. That
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -18,10 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from meanfield.checks import MeanfieldWarning, check_rng
+from meanfield.checks import check_rng
 from meanfield.kernels.blas import single_threaded_blas
 from meanfield.landscape.dropout_moments import in_order
 from meanfield.landscape.evaluation import Evaluation, check_no_overflow
+from meanfield.landscape.sweeps import sweep_until_settled
 from meanfield.model.losses import per_sample_loss
 from meanfield.model.network import Network, row_chunks
 
@@ -174,14 +174,7 @@ def exchange_in_layer(layer: KeptLayer, kept: Indices, candidates: Candidates, m
     if not free.any():
         return chosen
     with single_threaded_blas():
-        for _ in range(max_sweeps):
-            if not _sweep(layer, chosen, free, candidates):
-                return chosen
-    warnings.warn(
-        f"exchanges still lowered the loss after max_sweeps={max_sweeps}: better sets may be near: allow more",
-        MeanfieldWarning,
-        stacklevel=2,
-    )
+        sweep_until_settled(partial(_sweep, layer, chosen, free, candidates), max_sweeps)
     return chosen
 
 

@@ -14,7 +14,6 @@ One row of M thus updates q and tells the best next move among all N.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -22,9 +21,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from meanfield.checks import MeanfieldWarning
 from meanfield.landscape.dropout_moments import NeuronMoments, neuron_moments, pair_rows, pair_table
 from meanfield.landscape.evaluation import Evaluation, check_no_overflow
+from meanfield.landscape.sweeps import sweep_until_settled
 from meanfield.model.network import Network
 
 __all__ = ["QuadraticForm", "exchange_neurons", "quadratic_form", "select_forward", "table_bytes"]
@@ -97,14 +96,7 @@ def exchange_neurons(form: QuadraticForm, kept: Indices, max_sweeps: int) -> Ind
     q = np.zeros(form.gamma.size)
     for i in chosen:
         q += form.row(i)
-    for _ in range(max_sweeps):
-        if not _sweep(form, chosen, q):
-            return chosen
-    warnings.warn(
-        f"exchanges still lowered the loss after max_sweeps={max_sweeps}: the set may be no local minimum: allow more",
-        MeanfieldWarning,
-        stacklevel=2,
-    )
+    sweep_until_settled(partial(_sweep, form, chosen, q), max_sweeps)
     return chosen
 
 

@@ -14,8 +14,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -28,9 +29,11 @@ __all__ = [
     "ACTIVATIONS",
     "Activation",
     "PiecewiseLinear",
+    "activation_arrays",
     "activation_code",
     "check_activation",
     "piecewise_linear_form",
+    "stored_activation",
 ]
 
 
@@ -105,6 +108,24 @@ def piecewise_linear_form(activation: Activation) -> PiecewiseLinear | None:
     if isinstance(activation, PiecewiseLinear):
         return activation
     return _NAMED_KNOTS.get(activation)
+
+
+def activation_arrays(activation: Activation) -> dict[str, NDArray[Any]]:
+    """Return the arrays, by name, that stand for an activation in a file."""
+    if isinstance(activation, PiecewiseLinear):
+        slopes = np.array([activation.left_slope, activation.right_slope])
+        return {"activation_knots": np.array(activation.knots), "activation_slopes": slopes}
+    return {"activation": np.array(activation)}
+
+
+def stored_activation(arrays: Mapping[str, NDArray[Any]]) -> Activation:
+    """Return the activation of which `activation_arrays` are among these; its name is not checked."""
+    if "activation_knots" not in arrays:
+        return str(arrays["activation"])
+    slopes = arrays["activation_slopes"]
+    if slopes.shape != (2,):
+        raise ValueError(f"activation_slopes must hold the left and the right slope, got shape {slopes.shape}")
+    return PiecewiseLinear(arrays["activation_knots"].tolist(), *slopes)
 
 
 def activation_code(activation: Activation, dtype: DTypeLike) -> ActivationCode:

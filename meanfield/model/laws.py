@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from meanfield.checks import check_finite, check_integer, check_nonnegative, check_rng
+from meanfield.model.arrays import Array, read_only
 from meanfield.model.network import Network
 
 __all__ = [
@@ -24,7 +25,6 @@ __all__ = [
     "checked_sample",
 ]
 
-Array = NDArray[np.floating[Any]]
 Sample = tuple[Array, Array]
 
 
@@ -185,8 +185,8 @@ class Empirical:
         _check_rows("y", targets)
         if len(inputs) != len(targets):
             raise ValueError(f"x and y must have equally many rows, got {len(inputs)} and {len(targets)}")
-        object.__setattr__(self, "x", _read_only(inputs))
-        object.__setattr__(self, "y", _read_only(targets))
+        object.__setattr__(self, "x", read_only(inputs))
+        object.__setattr__(self, "y", read_only(targets))
 
     @property
     def n_samples(self) -> int:
@@ -286,9 +286,3 @@ def _as_floats(name: str, values: ArrayLike) -> Array:
     if array.dtype.kind not in "iuf":
         raise TypeError(f"{name} must hold numbers, got {array.dtype}: convert with .astype(numpy.float64)")
     return array if array.dtype in (np.float32, np.float64) else array.astype(np.float64)
-
-
-def _read_only(array: Array) -> Array:
-    view = array.view()
-    view.flags.writeable = False
-    return view

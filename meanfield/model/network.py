@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
@@ -14,7 +13,14 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from meanfield.checks import check_choice, check_finite, check_integer, check_rng, check_sequence, check_subset
 from meanfield.kernels.activations import activate
 from meanfield.kernels.blas import single_threaded_blas
-from meanfield.model.activations import Activation, PiecewiseLinear, activation_code, check_activation
+from meanfield.model.activations import (
+    Activation,
+    activation_arrays,
+    activation_code,
+    check_activation,
+    stored_activation,
+)
+from meanfield.model.arrays import Array, checked_biases, checked_dtype, checked_weights, stored_layers, take
 from meanfield.model.initialisation import PerLayer, draw_weights, weight_law
 from meanfield.model.npz import read_npz, write_npz
 
@@ -26,8 +32,6 @@ SCALINGS = ("mean-field", "standard")
 CHUNK = 1024
 
 EVERY = slice(None)
-
-Array = NDArray[np.floating[Any]]
 
 
 class Network:
@@ -66,10 +70,8 @@ class Network:
     ) -> None:
         self._activation = check_activation(activation)
         self._scaling = check_choice("scaling", scaling, SCALINGS)
-        arrays = check_sequence("weights", weights, "arrays, one a layer")
-        self._weights = tuple(_read_only(f"weights[{layer}]", w, 2) for layer, w in enumerate(arrays))
-        _check_chain(self._weights)
-        self._biases = None if biases is None else _checked_biases(biases, self._weights)
+        self._weights = checked_weights(weights)
+        self._biases = None if biases is None else checked_biases(biases, self._weights)
 
     @property
     def weights(self) -> tuple[Array, ...]:
@@ -166,12 +168,12 @@ class Network:
         weights = list(self._weights)
         biases = None if self._biases is None else list(self._biases)
         for layer, indices in enumerate(chosen, start=1):
-            weights[layer - 1] = _take(weights[layer - 1], indices, 0)
-            weights[layer] = _take(weights[layer], indices, 1)
+            weights[layer - 1] = take(weights[layer - 1], indices, 0)
+            weights[layer] = take(weights[layer], indices, 1)
             if self._scaling == "standard":
                 weights[layer] = weights[layer] * self.dtype.type(self.widths[layer] / len(indices))
             if biases is not None:
-                biases[layer - 1] = _take(biases[layer - 1], indices, 0)
+                biases[layer - 1] = take(biases[layer - 1], indices, 0)
         return Network(weights, biases, activation=self._activation, scaling=self._scaling)
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -185,11 +187,7 @@ class Network:
         for layer, b in enumerate(self._biases or ()):
             yield f"bias_{layer}", b
         yield "scaling", np.array(self._scaling)
-        if isinstance(self._activation, PiecewiseLinear):
-            yield "activation_knots", np.array(self._activation.knots)
-            yield "activation_slopes", np.array([self._activation.left_slope, self._activation.right_slope])
-        else:
-            yield "activation", np.array(self._activation)
+        yield from activation_arrays(self._activation).items()
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -202,24 +200,12 @@ class Network:
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], source: str) -> Self:
         """Return the network whose `arrays` these are; ``source`` is what errors call them."""
-        layers = range(sum(name.startswith("weight_") for name in arrays))
-        has_biases = any(name.startswith("bias_") for name in arrays)
-        needed = {"weight_0", "scaling", *(f"weight_{i}" for i in layers)}
-        needed |= {f"bias_{i}" for i in layers if has_biases}
-        needed |= {"activation_slopes"} if "activation_knots" in arrays else {"activation"}
-        if missing := needed - set(arrays):
-            lacks = ", ".join(sorted(missing))
-            raise ValueError(f"{source} is not a saved network: it lacks {lacks}; it holds {sorted(arrays)}")
-        if misspelt := {name for name in set(arrays) - needed if name.startswith(("weight", "bias"))}:
-            raise ValueError(
-                f"{source} holds arrays that would be ignored: {', '.join(sorted(misspelt))}; weights and biases are "
-                f"called weight_i and bias_i, i = 0, 1, .."
-            )
+        n_layers, has_biases = stored_layers(arrays, source)
         try:
             return cls(
-                [arrays[f"weight_{i}"] for i in layers],
-                [arrays[f"bias_{i}"] for i in layers] if has_biases else None,
-                activation=_stored_activation(arrays),
+                [arrays[f"weight_{i}"] for i in range(n_layers)],
+                [arrays[f"bias_{i}"] for i in range(n_layers)] if has_biases else None,
+                activation=stored_activation(arrays),
                 scaling=str(arrays["scaling"]),
             )
         except (ValueError, TypeError) as error:
@@ -261,7 +247,7 @@ class Network:
         if len(sizes) < 3:
             raise ValueError(f"widths must be (d, n_1, .., n_H, C) with a hidden layer, got {tuple(given)}")
         check_choice("scaling", scaling, SCALINGS)
-        kind = _checked_dtype("dtype", dtype)
+        kind = checked_dtype("dtype", dtype)
         law = weight_law(sizes, check_activation(activation), scaling, mean, std)
         weights = [w.astype(kind) for w in draw_weights(sizes, law, check_rng(rng, "Network.init"))]
         zeros = [np.zeros(n, kind) for n in sizes[1:]] if biases else None
@@ -305,73 +291,3 @@ def row_chunks(n: int) -> Iterator[slice]:
     """Yield the slices of at most `CHUNK` rows that a pass over ``n`` samples works on in turn."""
     for start in range(0, n, CHUNK):
         yield slice(start, min(start + CHUNK, n))
-
-
-def _checked_dtype(name: str, dtype: DTypeLike) -> np.dtype[Any]:
-    try:
-        kind = np.dtype(dtype)
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} must be float32 or float64, got {dtype!r}") from None
-    if kind not in (np.float32, np.float64):
-        raise TypeError(f"{name} must be float32 or float64, got {kind}: convert with .astype(numpy.float64)")
-    return kind
-
-
-def _read_only(name: str, array: Any, ndim: int) -> Array:
-    if not isinstance(array, np.ndarray):
-        raise TypeError(f"{name} must be a numpy array, got {type(array).__name__}")
-    if array.ndim != ndim or array.size == 0:
-        raise ValueError(f"{name} must be a non-empty array of {ndim} dimension(s), got shape {array.shape}")
-    _checked_dtype(name, array.dtype)
-    check_finite(name, array)
-    view = array.view()
-    view.flags.writeable = False
-    return view
-
-
-def _take(array: Array, indices: NDArray[np.intp], axis: int) -> Array:
-    # Keeping all neurons must not change a bit: BLAS may sum in another order where the memory layout differs.
-    if np.array_equal(indices, np.arange(array.shape[axis])):
-        return array
-    return np.take(array, indices, axis)
-
-
-def _check_chain(weights: tuple[Array, ...]) -> None:
-    if len(weights) < 2:
-        raise ValueError(f"a network needs at least two weight arrays (one hidden layer), got {len(weights)}")
-    for layer, (below, above) in enumerate(pairwise(weights)):
-        if above.shape[1] != below.shape[0]:
-            raise ValueError(
-                f"weights[{layer + 1}] must have {below.shape[0]} columns, one a neuron of weights[{layer}], "
-                f"got shape {above.shape}"
-            )
-    kinds = {w.dtype for w in weights}
-    if len(kinds) > 1:
-        raise TypeError(f"all weights must have one dtype, got {sorted(map(str, kinds))}: convert with .astype")
-
-
-def _checked_biases(biases: Sequence[Array], weights: tuple[Array, ...]) -> tuple[Array, ...]:
-    arrays = check_sequence("biases", biases, "arrays, one a layer")
-    if len(arrays) != len(weights):
-        raise ValueError(f"biases must be None or {len(weights)} arrays, one a layer, got {len(arrays)}")
-    checked = []
-    for layer, (bias, w) in enumerate(zip(arrays, weights, strict=True)):
-        if bias is None:
-            raise TypeError(f"biases[{layer}] is None: give numpy.zeros({w.shape[0]}) for a layer without biases")
-        array = _read_only(f"biases[{layer}]", bias, 1)
-        if array.shape != (w.shape[0],) or array.dtype != w.dtype:
-            raise ValueError(
-                f"biases[{layer}] must have shape ({w.shape[0]},) and dtype {w.dtype}, "
-                f"got {array.shape} and {array.dtype}"
-            )
-        checked.append(array)
-    return tuple(checked)
-
-
-def _stored_activation(arrays: Mapping[str, NDArray[Any]]) -> Activation:
-    if "activation_knots" not in arrays:
-        return str(arrays["activation"])
-    slopes = arrays["activation_slopes"]
-    if slopes.shape != (2,):
-        raise ValueError(f"activation_slopes must hold the left and the right slope, got shape {slopes.shape}")
-    return PiecewiseLinear(arrays["activation_knots"].tolist(), *slopes)

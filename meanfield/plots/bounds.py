@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from meanfield.plots.dropout import KEPT, check_columns
-from meanfield.plots.style import GUIDE, THEORY, add_legend, note_if_empty, panels, share_range, theme, width_styles
+from meanfield.plots.dropout import KEPT, check_columns, check_unrepeated
+from meanfield.plots.style import GUIDE, THEORY, Style, finished, panels, share_range, theme, width_styles
 from meanfield.theory.prefactor import PrefactorFit, rows_of_quantile
 
 __all__ = ["bounds_against_kept"]
-
-Style = dict[str, Any]
 
 MOST_PANELS = 4
 THEOREM = "theorem"
@@ -91,10 +88,8 @@ def bounds_against_kept(
             _draw_limit(panel, limits[limits["bound"] == name])
         if fitted is not None and name == THEOREM:
             _mark_fit(panel, fitted)
-        note_if_empty(panel)
     share_range(figure.axes)
-    add_legend(figure)
-    return figure
+    return finished(figure)
 
 
 def _draw_quantiles(panel: Axes, measured: pd.DataFrame, quantity: str, styles: dict[int, Style]) -> None:
@@ -148,6 +143,4 @@ def _only_delta(bounds: pd.DataFrame) -> float:
 
 def _check_rows(name: str, frame: pd.DataFrame, keys: list[str], numbers: list[str]) -> None:
     check_columns(name, frame, [*keys, *numbers], [*(key for key in keys if key != "bound"), *numbers])
-    if frame.duplicated(keys).any():
-        repeated = frame.loc[frame.duplicated(keys), keys].astype(str).iloc[0].to_dict()
-        raise ValueError(f"{name} has more than one row for {repeated}: select one network first")
+    check_unrepeated(name, frame, keys, "network")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,12 +21,12 @@ from meanfield.plots.style import (
     CONTROL,
     GUIDE,
     MEAN_FIELD,
-    add_legend,
+    Style,
     draw_points,
     draw_power_law,
+    finished,
     mark_widths,
     mean_over_seeds,
-    note_if_empty,
     panel_width,
     panels,
     share_range,
@@ -38,14 +37,12 @@ from meanfield.theory.scaling import ExponentFit
 
 __all__ = ["change_against_kept", "needed_against_dimension"]
 
-Style = dict[str, Any]
-
 SETTINGS: dict[str, Style] = {
     "two-layer": {**MEAN_FIELD},
     "three-layer": {**CONTROL},
     "three-layer, internal": {"color": "#009E73", "marker": "^", "markersize": 4.5},
 }
-ASIDE = 1.1  # less than half the way to the next m
+ASIDE = 1.08
 ROOM = 1.6  # above the highest mean and below the lowest
 OPEN: Style = {"linestyle": "none", "marker": "^", "markersize": 6, "markerfacecolor": "none", "markeredgewidth": 1.0}
 
@@ -83,7 +80,7 @@ def needed_against_dimension(needed: pd.DataFrame, fitted: pd.DataFrame) -> Figu
     share_range(axes[0])
     for panel, name in zip(axes[0], names, strict=True):
         _draw_linear(panel, needed[needed["dropped"] == name])
-    return _finished(figure)
+    return finished(figure)
 
 
 @theme()
@@ -124,7 +121,7 @@ def change_against_kept(changes: pd.DataFrame, allowed: float) -> Figure:
     _show_means(axes[:, 0], mean_over_seeds(drawn, ["setting", "dim", "n_kept"], "scaled")["mean"])
     for panel in axes[:, 0]:
         _draw_guide(panel, changes["n_kept"], (1, allowed), label=f"allowed, ${allowed:g}\\,m$")
-    return _finished(figure)
+    return finished(figure)
 
 
 def _show_means(shown: Iterable[Axes], means: pd.Series) -> None:
@@ -163,10 +160,3 @@ def _draw_linear(panel: Axes, rows: pd.DataFrame) -> None:
     if len(known):
         start = (float(rows["dim"].min()), float(known.median()))
         _draw_guide(panel, rows["dim"], start, label="linear in $d$")
-
-
-def _finished(figure: Figure) -> Figure:
-    for panel in figure.axes:
-        note_if_empty(panel)
-    add_legend(figure)
-    return figure

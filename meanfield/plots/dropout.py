@@ -9,7 +9,6 @@ Student-t intervals, lines are theory. With m of N neurons kept and the neuron v
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,14 +22,14 @@ from meanfield.plots.style import (
     GUIDE,
     MEAN_FIELD,
     THEORY,
-    add_legend,
+    Style,
     clip_bands,
     draw_curve,
     draw_points,
     draw_power_law,
+    finished,
     mark_widths,
     mean_over_seeds,
-    note_if_empty,
     panels,
     show_time_zero,
     theme,
@@ -38,9 +37,17 @@ from meanfield.plots.style import (
 )
 from meanfield.theory.scaling import finite_population_factor
 
-__all__ = ["change_against_kept", "change_at_half", "check_columns", "neuron_variance_against_width", "over_time"]
+__all__ = [
+    "change_against_kept",
+    "change_at_half",
+    "check_columns",
+    "check_rows",
+    "check_unrepeated",
+    "draw_slopes",
+    "neuron_variance_against_width",
+    "over_time",
+]
 
-Style = dict[str, Any]
 Titles = Mapping[str, str]
 
 MOST_COLUMNS = 3
@@ -58,16 +65,15 @@ def change_against_kept(curves: pd.DataFrame, limits: Mapping[str, float], *, ti
     """Draw the loss change from keeping m neurons, all widths beside the one line c/m that theory has for them.
 
     Above, the exact mean over subsets; it leaves the line as m approaches N, by (N - m)/(N - 1), along the thin
-    lines: these are what the widths would follow if all had c_N = c. Below, the
-    standard deviation over subsets, beside the slope -1/2 (of the part of L_A - L that is linear in the
-    subset; it vanishes where the output weights are stationary) and -1 (of the pairs in the quadratic part; its single
-    neurons fall as m^(-3/2)). Mean-field
+    lines: these are what the widths would follow if all had c_N = c. Below, the standard deviation over subsets,
+    beside the slope -1/2 (of the part of L_A - L that is linear in the subset; it vanishes where the output weights
+    are stationary) and -1 (of the pairs in the quadratic part; its single neurons fall as m^(-3/2)). Mean-field
     scaling only; m = N, where both are 0, is left out.
 
     Parameters
     ----------
-    curves : columns data, scaling, n_neurons, seed, n_kept, mean_change, std_change (NaN where unknown); one
-        row a data set, scaling, width, seed and n_kept.
+    curves : columns data, scaling, n_neurons, seed, n_kept, mean_change, std_change (NaN where unknown); one row of
+        each of the first five.
     limits : the limit c of the neuron variance, for every data set.
     titles : what to write above a data set's column, if not its name.
 
@@ -90,8 +96,8 @@ def change_against_kept(curves: pd.DataFrame, limits: Mapping[str, float], *, ti
         _draw_widths(draw_points, below, here, "n_kept", "std_change", styles)
         draw_power_law(above, here["n_kept"], (1, constants[name]), -1, label="$c/m$", **THEORY)
         _draw_finite_widths(above, constants[name], styles)
-        _draw_slopes(below, here)
-    return _finished(figure)
+        _draw_slopes_of_std(below, here)
+    return finished(figure)
 
 
 @theme()
@@ -102,8 +108,8 @@ def change_at_half(summary: pd.DataFrame, *, titles: Titles | None = None) -> Fi
 
     Parameters
     ----------
-    summary : columns data, scaling, n_neurons, seed, c_n, half_change (E_A[L_A] - L at m = N/2); one row a
-        data set, scaling, width and seed.
+    summary : columns data, scaling, n_neurons, seed, c_n, half_change (E_A[L_A] - L at m = N/2); one row of each of
+        the first four.
     titles : what to write above a data set's column, if not its name.
 
     Raises
@@ -115,7 +121,7 @@ def change_at_half(summary: pd.DataFrame, *, titles: Titles | None = None) -> Fi
     for name, here, (panel,) in columns:
         _draw_scalings(panel, here, "half_change", summary["scaling"])
         draw_power_law(panel, here["n_neurons"], (1, _widest_mean(name, here)), -1, label="$c/N$", **THEORY)
-    return _finished(figure)
+    return finished(figure)
 
 
 @theme()
@@ -127,7 +133,7 @@ def neuron_variance_against_width(summary: pd.DataFrame, *, titles: Titles | Non
 
     Parameters
     ----------
-    summary : columns data, scaling, n_neurons, seed, c_n; one row a data set, scaling, width and seed.
+    summary : columns data, scaling, n_neurons, seed, c_n; one row of each of the first four.
     titles : what to write above a data set's column, if not its name.
 
     Raises
@@ -140,21 +146,20 @@ def neuron_variance_against_width(summary: pd.DataFrame, *, titles: Titles | Non
         _draw_scalings(panel, here, "c_n", summary["scaling"])
         draw_power_law(panel, here["n_neurons"], (1, _widest_mean(name, here)), 0, label="$c$", **THEORY)
         _draw_linear_growth(panel, here[here["scaling"] == "control"])
-    return _finished(figure)
+    return finished(figure)
 
 
 @theme()
 def over_time(trajectory: pd.DataFrame, *, titles: Titles | None = None) -> Figure:
     """Draw the neuron variance, and with it the loss change of dropout, along the whole training.
 
-    c_N above and the risk L below, against time t = k alpha; a line a width, the mean over seeds, in a band,
-    its 90% interval, which ends at the axis where it reaches zero. Mean-field scaling only. The time axis is linear
-    from 0 to the first positive time.
+    c_N above and the risk L below, against time t = k alpha; a line a width, the mean over seeds, in a band, its 90%
+    interval, which ends at the axis where it reaches zero. Mean-field scaling only. The time axis is linear from 0 to
+    the first positive time.
 
     Parameters
     ----------
-    trajectory : columns data, scaling, n_neurons, seed, time, risk, c_n; one row a data set, scaling, width,
-        seed and time.
+    trajectory : columns data, scaling, n_neurons, seed, time, risk, c_n; one row of each of the first five.
     titles : what to write above a data set's column, if not its name.
 
     Raises
@@ -170,7 +175,7 @@ def over_time(trajectory: pd.DataFrame, *, titles: Titles | None = None) -> Figu
         show_time_zero(above, here["time"])
         clip_bands(above)
         clip_bands(below)
-    return _finished(figure)
+    return finished(figure)
 
 
 def _draw_widths(
@@ -197,16 +202,20 @@ def _draw_finite_widths(panel: Axes, constant: float, styles: dict[int, Style]) 
             panel.plot(n_kept, change, color=style["color"], linewidth=0.6, zorder=1)
 
 
-def _draw_slopes(panel: Axes, rows: pd.DataFrame) -> None:
-    """Draw the slopes -1/2 and -1 from a point above the largest value at the smallest m."""
+def _draw_slopes_of_std(panel: Axes, rows: pd.DataFrame) -> None:
+    """Draw slopes from a point above the largest value at the smallest m."""
     means = mean_over_seeds(rows, ["n_neurons", "n_kept"], "std_change")
     means = means[means["mean"] > 0]
     if means.empty:
         return
     first = means["n_kept"].min()
-    start = (first, 2 * means.loc[means["n_kept"] == first, "mean"].max())
-    draw_power_law(panel, means["n_kept"], start, -1 / 2, label="slope $-1/2$", linestyle=":", **GUIDE)
-    draw_power_law(panel, means["n_kept"], start, -1, label="slope $-1$", linestyle="--", **GUIDE)
+    draw_slopes(panel, means["n_kept"], (first, 2 * means.loc[means["n_kept"] == first, "mean"].max()))
+
+
+def draw_slopes(panel: Axes, span: pd.Series, start: tuple[float, float]) -> None:
+    """Draw the slopes -1/2 and -1 from ``start`` on, over the range of ``span``."""
+    draw_power_law(panel, span, start, -1 / 2, label="slope $-1/2$", linestyle=":", **GUIDE)
+    draw_power_law(panel, span, start, -1, label="slope $-1$", linestyle="--", **GUIDE)
 
 
 def _draw_linear_growth(panel: Axes, rows: pd.DataFrame) -> None:
@@ -238,13 +247,6 @@ def _columns(
     return figure, list(zip(names, here, axes.T, strict=True))
 
 
-def _finished(figure: Figure) -> Figure:
-    for panel in figure.axes:
-        note_if_empty(panel)
-    add_legend(figure)
-    return figure
-
-
 def _limit_of(name: str, limits: Mapping[str, float]) -> float:
     if name not in limits:
         raise ValueError(f"limits holds no c for {name!r}, only for {sorted(limits)}: add limits[{name!r}]")
@@ -257,9 +259,7 @@ def _checked(frame_name: str, frame: pd.DataFrame, numbers: Sequence[str], each:
     check_columns(frame_name, frame, [*dict.fromkeys([*keys, *numbers])], ["n_neurons", *numbers])
     for scaling in frame["scaling"].unique():
         check_choice("scaling", scaling, SCALINGS)
-    if frame.duplicated(keys).any():
-        repeated = frame.loc[frame.duplicated(keys), keys].iloc[0].map(str).to_dict()
-        raise ValueError(f"{frame_name} has more than one row for {repeated}: select one configuration first")
+    check_unrepeated(frame_name, frame, keys)
     _check_data_sets(frame_name, frame)
     return frame
 
@@ -279,10 +279,14 @@ def check_columns(frame_name: str, frame: pd.DataFrame, needed: Sequence[str], n
 def check_rows(name: str, frame: pd.DataFrame, keys: Sequence[str], numbers: Sequence[str]) -> None:
     """Refuse a frame that lacks its columns or has more than one row a seed and ``keys``; ``numbers`` are numeric."""
     check_columns(name, frame, ["seed", *keys, *numbers], numbers)
-    rows = ["seed", *keys]
-    if frame.duplicated(rows).any():
-        repeated = frame.loc[frame.duplicated(rows), rows].iloc[0].map(str).to_dict()
-        raise ValueError(f"{name} has more than one row for {repeated}: select one configuration first")
+    check_unrepeated(name, frame, ["seed", *keys])
+
+
+def check_unrepeated(name: str, frame: pd.DataFrame, keys: list[str], select: str = "configuration") -> None:
+    """Refuse a frame with more than one row of equal ``keys``; the remedy is to ``select`` one of what it names."""
+    if frame.duplicated(keys).any():
+        repeated = frame.loc[frame.duplicated(keys), keys].astype(str).iloc[0].to_dict()
+        raise ValueError(f"{name} has more than one row for {repeated}: select one {select} first")
 
 
 def _check_data_sets(frame_name: str, frame: pd.DataFrame) -> None:

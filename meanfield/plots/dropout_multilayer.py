@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from textwrap import fill
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,12 +17,12 @@ from numpy.typing import NDArray
 from meanfield.plots.dropout import KEPT, WIDTH, check_columns, check_rows
 from meanfield.plots.style import (
     GUIDE,
-    add_legend,
+    Style,
     draw_points,
     draw_power_law,
+    finished,
     mark_widths,
     mean_over_seeds,
-    note_if_empty,
     panel_width,
     panels,
     share_range,
@@ -33,8 +32,6 @@ from meanfield.plots.style import (
 from meanfield.theory.scaling import finite_population_factor
 
 __all__ = ["ALL_LAYERS", "change_against_kept", "change_at_half", "where_dropped"]
-
-Style = dict[str, Any]
 
 ALL_LAYERS = "all hidden layers"
 TITLE_CHARACTERS = 12  # an inch
@@ -90,7 +87,7 @@ def change_against_kept(curves: pd.DataFrame, *, titles: Mapping[str, str] | Non
                 _draw_finite_population(panel, of_width, style["color"])
         share_range(row)
     axes[0, 0].plot([], [], label=r"$\propto(N-m)/m$", **GUIDE)
-    return _finished(figure)
+    return finished(figure)
 
 
 @theme()
@@ -123,7 +120,7 @@ def change_at_half(gaps: pd.DataFrame, *, titles: Mapping[str, str] | None = Non
             _draw_fall(panel, rows[rows["dropped"] == ALL_LAYERS])
             mark_widths(panel, gaps["n_neurons"])
         share_range(row)
-    return _finished(figure)
+    return finished(figure)
 
 
 def where_dropped(name: str) -> str:
@@ -156,10 +153,3 @@ def _draw_fall(panel: Axes, rows: pd.DataFrame) -> None:
     if len(means):
         start = (float(means["n_neurons"].iloc[0]), 1.5 * float(means["mean"].iloc[0]))
         draw_power_law(panel, means["n_neurons"], start, -1, label="falling as $1/N$", linestyle="--", **GUIDE)
-
-
-def _finished(figure: Figure) -> Figure:
-    for panel in figure.axes:
-        note_if_empty(panel)
-    add_legend(figure)
-    return figure

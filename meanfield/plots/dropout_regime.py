@@ -22,13 +22,13 @@ from meanfield.plots.style import (
     GUIDE,
     MEAN_FIELD,
     THEORY,
-    add_legend,
+    Style,
     draw_curve,
     draw_points,
     draw_power_law,
+    finished,
     mark_widths,
     mean_over_seeds,
-    note_if_empty,
     panels,
     share_range,
     show_time_zero,
@@ -46,8 +46,6 @@ __all__ = [
     "exponent_against_horizon",
     "power_label",
 ]
-
-Style = dict[str, Any]
 
 CHANGE = "loss change, $L_A-L$"
 HORIZON, STEP_SIZE, DIMENSION = "horizon, $T$", r"step size, $\alpha d$", "dimension, $d$"
@@ -88,7 +86,7 @@ def change_over_time(gaps: pd.DataFrame) -> Figure:
         show_time_zero(panel, gaps["time"])
     axes[0, 0].plot([], [], label="largest", markeredgecolor="0.4", **PEAK)
     share_range(axes[0])
-    return _finished(figure)
+    return finished(figure)
 
 
 @theme()
@@ -118,7 +116,7 @@ def change_against_horizon(gaps: pd.DataFrame, bound: pd.DataFrame) -> Figure:
     low, high = gaps["mean_change"].min(), gaps["mean_plus_std"].max()
     panel.plot(bound["time"], bound["value"], label="form of the bound, $Ke^{KT^3}$", **THEORY)
     panel.set_ylim(low / 1.5, 12 * high)
-    return _finished(figure)
+    return finished(figure)
 
 
 @theme()
@@ -147,7 +145,7 @@ def exponent_against_horizon(horizons: pd.DataFrame) -> Figure:
         bars = [rows["exponent"] - rows["low"], rows["high"] - rows["exponent"]]
         look = {"linestyle": "none", "markeredgewidth": 0, "elinewidth": 0.9, **style}
         panel.errorbar(rows["time"], rows["exponent"], yerr=bars, **look)
-    return _finished(figure)
+    return finished(figure)
 
 
 @theme()
@@ -173,7 +171,7 @@ def deviation_against_step_size(deviations: pd.DataFrame) -> Figure:
         draw_fit(panel, deviations, "alpha_d", column, partial(power_label, r"(\alpha d)"), color=style["color"])
     _draw_root(panel, deviations)
     _mark_values(panel, deviations["alpha_d"])
-    return _finished(figure)
+    return finished(figure)
 
 
 @theme()
@@ -198,7 +196,7 @@ def change_against_dimension(dimensions: pd.DataFrame) -> Figure:
         draw_power_law(panel, dimensions["dim"], (1, mean), 0, label="no dependence", linestyle="--", **GUIDE)
         panel.set_ylim(mean / 3, 3 * mean)
         mark_widths(panel, dimensions["dim"])
-    return _finished(figure)
+    return finished(figure)
 
 
 def _draw_root(panel: Axes, deviations: pd.DataFrame) -> None:
@@ -256,10 +254,3 @@ def _draw_exponential(panel: Axes, gaps: pd.DataFrame) -> None:
     rate = fit.exponent / longest
     line = {"color": GAP["color"], "linewidth": 1.0, "linestyle": "--"}
     panel.plot(times, fit.constant * np.exp(rate * times), label=f"$e^{{{rate:z.3f}\\,T}}$", **line)
-
-
-def _finished(figure: Figure) -> Figure:
-    for panel in figure.axes:
-        note_if_empty(panel)
-    add_legend(figure)
-    return figure

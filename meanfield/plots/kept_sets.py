@@ -9,17 +9,14 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from meanfield.plots.dropout import KEPT, check_rows
+from meanfield.plots.dropout import KEPT, check_rows, draw_slopes
 from meanfield.plots.style import (
     CONTROL,
-    GUIDE,
     MEAN_FIELD,
-    add_legend,
     draw_points,
-    draw_power_law,
+    finished,
     mark_widths,
     mean_over_seeds,
-    note_if_empty,
     panels,
     theme,
 )
@@ -62,10 +59,7 @@ def changes_by_choice(ladders: pd.DataFrame, quantiles: pd.DataFrame) -> Figure:
     for panel, width in zip(axes[0], widths, strict=False):
         _draw_methods(panel, ladders[ladders["n_neurons"] == width], list(ladders["method"].unique()))
     _draw_losses(axes[0, -1], quantiles, losses)
-    for panel in figure.axes:
-        note_if_empty(panel)
-    add_legend(figure)
-    return figure
+    return finished(figure)
 
 
 def _draw_methods(panel: Axes, rows: pd.DataFrame, methods: list[str]) -> None:
@@ -88,6 +82,4 @@ def _draw_losses(panel: Axes, quantiles: pd.DataFrame, losses: list[str]) -> Non
     mark_widths(panel, quantiles["n_kept"])
     means = mean_over_seeds(quantiles, ["n_kept", "loss"], "magnitude")
     first = means[means["n_kept"] == means["n_kept"].min()]
-    start = (first["n_kept"].iloc[0], 2 * first["mean"].max())
-    draw_power_law(panel, means["n_kept"], start, -1 / 2, label="slope $-1/2$", linestyle=":", **GUIDE)
-    draw_power_law(panel, means["n_kept"], start, -1, label="slope $-1$", linestyle="--", **GUIDE)
+    draw_slopes(panel, means["n_kept"], (first["n_kept"].iloc[0], 2 * first["mean"].max()))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import cycle
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,11 +12,18 @@ from matplotlib.figure import Figure
 from scipy.special import ndtri
 
 from meanfield.plots.dropout import check_columns
-from meanfield.plots.style import INTERVAL_LEVEL, MEAN_FIELD, PANEL_HEIGHT, PANEL_WIDTH, ThemedFigure, add_legend, theme
+from meanfield.plots.style import (
+    INTERVAL_LEVEL,
+    MEAN_FIELD,
+    PANEL_HEIGHT,
+    PANEL_WIDTH,
+    Style,
+    ThemedFigure,
+    add_legend,
+    theme,
+)
 
 __all__ = ["SEGMENT_KINDS", "draw_curves", "loss_along_path", "shade_idle"]
-
-Style = dict[str, Any]
 
 # Of paths; only they have a certified maximum.
 SEGMENT_KINDS = ("readout", "idle")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -12,11 +10,9 @@ from matplotlib.figure import Figure
 
 from meanfield.plots.connectivity import WAYS, check_ways
 from meanfield.plots.dropout import check_columns
-from meanfield.plots.style import GUIDE, PANEL_HEIGHT, PANEL_WIDTH, ThemedFigure, add_legend, theme
+from meanfield.plots.style import GUIDE, PANEL_HEIGHT, PANEL_WIDTH, Style, ThemedFigure, add_legend, theme
 
 __all__ = ["loss_on_plane"]
-
-Style = dict[str, Any]
 
 COLOURS = "viridis"
 

@@ -10,7 +10,6 @@ import io
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import matplotlib.style
@@ -33,6 +32,7 @@ __all__ = [
     "GUIDE",
     "MEAN_FIELD",
     "THEORY",
+    "Style",
     "ThemedFigure",
     "add_legend",
     "clip_bands",
@@ -40,18 +40,20 @@ __all__ = [
     "draw_geometric_means",
     "draw_points",
     "draw_power_law",
+    "finished",
     "interval_over_seeds",
     "mark_widths",
     "mean_over_seeds",
     "note_if_empty",
     "panel_width",
     "panels",
-    "save_figure",
     "share_range",
     "show_time_zero",
     "theme",
     "width_styles",
 ]
+
+Style = dict[str, Any]
 
 INTERVAL_LEVEL = 0.9
 MILLIMETRE = 1 / 25.4
@@ -59,7 +61,7 @@ PANEL_WIDTH = 85 * MILLIMETRE
 PANEL_HEIGHT = 60 * MILLIMETRE
 LOW_PANEL_HEIGHT = 48 * MILLIMETRE
 
-THEME: dict[str, Any] = {
+THEME: Style = {
     "figure.dpi": 150,
     "font.family": "DejaVu Sans",
     "font.size": 8,
@@ -84,10 +86,10 @@ THEME: dict[str, Any] = {
 }
 
 # Blue and vermilion of Okabe and Ito stay apart in every form of colour blindness.
-MEAN_FIELD: dict[str, Any] = {"color": "#0072B2", "marker": "o", "markersize": 4.5}
-CONTROL: dict[str, Any] = {"color": "#D55E00", "marker": "s", "markersize": 4.0}
-THEORY: dict[str, Any] = {"color": "black", "linewidth": 1.0, "zorder": 3}
-GUIDE: dict[str, Any] = {"color": "0.4", "linewidth": 0.8, "zorder": 1}
+MEAN_FIELD: Style = {"color": "#0072B2", "marker": "o", "markersize": 4.5}
+CONTROL: Style = {"color": "#D55E00", "marker": "s", "markersize": 4.0}
+THEORY: Style = {"color": "black", "linewidth": 1.0, "zorder": 3}
+GUIDE: Style = {"color": "0.4", "linewidth": 0.8, "zorder": 1}
 
 
 @contextmanager
@@ -141,7 +143,7 @@ def panels(
     return figure, axes
 
 
-def width_styles(widths: Iterable[int]) -> dict[int, dict[str, Any]]:
+def width_styles(widths: Iterable[int]) -> dict[int, Style]:
     """Give each width its label, a colour from light to dark and a marker from large to small as it grows.
 
     Points that coincide then show as rings. The colours are viridis without the third that is too light to
@@ -183,7 +185,7 @@ def mean_over_seeds(frame: pd.DataFrame, by: str | list[str], column: str) -> pd
     return pd.DataFrame({"mean": groups.mean(), "half_width": groups.agg(interval_over_seeds)}).reset_index()
 
 
-POINTS: dict[str, Any] = {"linestyle": "none", "marker": "o", "markeredgewidth": 0, "elinewidth": 0.9}
+POINTS: Style = {"linestyle": "none", "marker": "o", "markeredgewidth": 0, "elinewidth": 0.9}
 
 
 def draw_points(axes: Axes, rows: pd.DataFrame, x: str, y: str, **style: Any) -> None:
@@ -296,18 +298,9 @@ def add_legend(figure: Figure) -> None:
         legend.remove()
 
 
-def save_figure(figure: Figure, folder: str | Path, name: str) -> list[Path]:
-    """Write ``folder``/``name``.pdf (vector) and .png (200 dpi); return both paths.
-
-    The bytes depend on the figure and the library versions alone: no date is written. The folder is made if
-    it is missing.
-    """
-    pdf, png = (Path(folder) / f"{name}.{kind}" for kind in ("pdf", "png"))
-    pdf.parent.mkdir(parents=True, exist_ok=True)
-    with theme():
-        figure.savefig(pdf, metadata={"CreationDate": None})
-        layout = figure.get_layout_engine()
-        figure.set_layout_engine("none")  # drawn once already: the places found then serve for the second file
-        figure.savefig(png, dpi=200)
-        figure.set_layout_engine(layout)
-    return [pdf, png]
+def finished(figure: Figure) -> Figure:
+    """Return the figure with a note in panels that have nothing to show, and one legend for all."""
+    for panel in figure.axes:
+        note_if_empty(panel)
+    add_legend(figure)
+    return figure

@@ -32,8 +32,8 @@ from meanfield.model.datasets import find_data
 from meanfield.model.laws import Empirical
 from meanfield.model.losses import check_loss, check_targets
 from meanfield.model.network import Network
+from meanfield.plots.files import save_figure
 from meanfield.plots.path import loss_along_path
-from meanfield.plots.style import save_figure
 from meanfield.studies.built_curves import BuiltCurve, aligned_line
 from meanfield.studies.provenance import provenance
 

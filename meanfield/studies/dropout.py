@@ -8,7 +8,6 @@ measured here is whether the neuron variance c_N settles; the control is the 1/s
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -23,7 +22,7 @@ from meanfield.model.activations import ACTIVATIONS
 from meanfield.model.laws import Empirical, Law
 from meanfield.model.network import Network
 from meanfield.studies.data import GAUSSIANS, checked_digest, held_out, law_of
-from meanfield.studies.evaluation import FixedSamples, held_out_error
+from meanfield.studies.evaluation import FixedSamples, held_out_error, without_overflow_warnings
 from meanfield.studies.memory import array_bytes
 
 __all__ = [
@@ -196,18 +195,12 @@ def memory(run: DropoutRun) -> float:
     return data + array_bytes((law.dim, run.n_neurons, law.n_outputs), run.n_samples, itemsize=itemsize)
 
 
+@without_overflow_warnings()
 def one_run(run: DropoutRun, rng: np.random.Generator) -> dict[str, pd.DataFrame]:
     """Train one network and measure it: frames ``summary`` (one row), ``curve`` (one a kept number), ``trajectory``.
 
     The streams for initial weights, training samples and evaluation are the same at every width.
     """
-    with warnings.catch_warnings():
-        # A network on its way to infinity overflows where it is measured; its status says so.
-        warnings.simplefilter("ignore", RuntimeWarning)
-        return _trained_and_measured(run, rng)
-
-
-def _trained_and_measured(run: DropoutRun, rng: np.random.Generator) -> dict[str, pd.DataFrame]:
     for_weights, for_training, for_evaluation = rng.spawn(3)
     law = law_of(run.data, run.target, run.digest)
     evaluation = FixedSamples(law, run.n_samples, for_evaluation)

@@ -9,7 +9,6 @@ to a prefactor, is fitted at one width and required at the others.
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
@@ -22,7 +21,7 @@ from meanfield.model.network import Network
 from meanfield.studies import dropout
 from meanfield.studies.data import law_of
 from meanfield.studies.dropout import DropoutRun, initial_network, kept_numbers, setting_of, status_of, trained
-from meanfield.studies.evaluation import FixedSamples
+from meanfield.studies.evaluation import FixedSamples, without_overflow_warnings
 from meanfield.theory.bounds import check_delta
 
 __all__ = ["BoundsRun", "cost", "grid", "least_orders", "one_run"]
@@ -105,6 +104,7 @@ def cost(run: BoundsRun) -> float:
     return run.n_neurons * (run.n_steps + run.n_orders * run.n_samples / 50 + pairs)
 
 
+@without_overflow_warnings()
 def one_run(run: BoundsRun, rng: np.random.Generator) -> dict[str, pd.DataFrame]:
     """Train one network and measure it: frames ``summary``, ``bounds``, ``quantiles``, ``changes``.
 
@@ -115,13 +115,6 @@ def one_run(run: BoundsRun, rng: np.random.Generator) -> dict[str, pd.DataFrame]
 
     Streams are those of `meanfield.studies.dropout.one_run`, and one more for the orders.
     """
-    with warnings.catch_warnings():
-        # A network on its way to infinity overflows where it is measured; its status says so.
-        warnings.simplefilter("ignore", RuntimeWarning)
-        return _trained_and_measured(run, rng)
-
-
-def _trained_and_measured(run: BoundsRun, rng: np.random.Generator) -> dict[str, pd.DataFrame]:
     for_weights, for_training, for_evaluation, for_orders = rng.spawn(4)
     law = law_of(run.data, run.target, run.digest)
     samples = FixedSamples(law, run.n_samples, for_evaluation)

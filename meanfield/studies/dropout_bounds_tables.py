@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from meanfield.landscape.dropout_bounds import BOUND_CONSTANTS
 from meanfield.landscape.permutations import quantile_intervals
 from meanfield.studies.dropout import unmet_assumptions
 from meanfield.studies.dropout_bounds import INTERVAL_LEVEL, BoundsRun
@@ -34,18 +35,7 @@ NETWORK = ["seed", "n_neurons"]
 MAGNITUDES = ["magnitude", "magnitude_low", "magnitude_high"]
 FIT_PART = 16  # the prefactor is fitted at m <= N/16
 JUDGED = ["measured", "ratio", "exceedance", "exceedance_low", "exceedance_high", "refuted", "n_sets"]
-CONSTANTS = [
-    "mean_change",
-    "c_n",
-    "std_change",
-    "gamma_range",
-    "diameter",
-    "largest_neuron",
-    "largest_target",
-    "largest_observed",
-    "prefactor",
-    "n_parameters",
-]
+CONSTANTS = [*BOUND_CONSTANTS, "prefactor", "n_parameters"]
 
 Draws = dict[tuple[int, int, int], NDArray[np.float64]]
 

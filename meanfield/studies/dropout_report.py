@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from scipy.special import stdtrit
 
 from meanfield.model.datasets import TABLE_TYPES, find_data
 from meanfield.plots import dropout as plots
+from meanfield.plots.style import interval_over_seeds
 from meanfield.studies.dropout import SCALINGS, DropoutRun, cost, memory, one_run, unmet_assumptions
 from meanfield.studies.report import Report, Study, diverged_runs, exponent_in_words, plus_minus
 from meanfield.studies.store import Store
-from meanfield.theory.scaling import TOST_LEVEL, ExponentFit, fit_exponent, rejects, settled_from
+from meanfield.theory.scaling import ExponentFit, fit_exponent, rejects, settled_from
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -69,12 +69,8 @@ def _table(summary: pd.DataFrame) -> pd.DataFrame:
     """Means over seeds at each width, with the half width of their 90% Student interval (NaN for one seed)."""
     columns = ["risk", "c_n", "half_change", "test_error"]
     groups = summary.groupby(["data", "scaling", "n_neurons"], sort=False)[columns]
-    mean, n = groups.mean(), groups.size().to_numpy()
-    with np.errstate(invalid="ignore", divide="ignore"):
-        quantile = np.where(n > 1, stdtrit(np.maximum(n - 1, 1), 0.5 + TOST_LEVEL / 2), np.nan)
-    half_width = groups.std().mul(quantile / np.sqrt(n), axis=0)
-    joined = mean.join(half_width.add_suffix("_half_width"))
-    return joined.assign(n_seeds=n).reset_index()
+    joined = groups.mean().join(groups.agg(interval_over_seeds).add_suffix("_half_width"))
+    return joined.assign(n_seeds=groups.size()).reset_index()
 
 
 def _short(table: pd.DataFrame) -> pd.DataFrame:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +21,15 @@ from meanfield.model.losses import hold_classes
 from meanfield.model.network import Network
 from meanfield.model.risk import classification_error
 
-__all__ = ["FixedSamples", "fixed_rows", "held_out_error"]
+__all__ = ["FixedSamples", "fixed_rows", "held_out_error", "without_overflow_warnings"]
+
+
+@contextmanager
+def without_overflow_warnings() -> Iterator[None]:
+    """Leave warnings of overflow out, as a context or a decorator: a run that diverges says so in its status."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        yield
 
 
 def fixed_rows(law: Law, n_samples: int, rng: np.random.Generator) -> Empirical:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from meanfield.kernels.threads import available_threads
-from meanfield.plots.style import save_figure
+from meanfield.plots.files import save_figure
 from meanfield.studies.engine import OneRun, RunSummary, run_all
 from meanfield.studies.memory import expected_memory
 from meanfield.studies.store import Store

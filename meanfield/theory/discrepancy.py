@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from meanfield.theory.fitted import compare_with_bound, holds_interval, select_columns
 from meanfield.theory.forms import discrepancy_form
 
 __all__ = ["DiscrepancyFit", "check_discrepancy", "fit_discrepancy"]
@@ -94,8 +95,7 @@ def check_discrepancy(fit: DiscrepancyFit, gaps: pd.DataFrame) -> pd.DataFrame:
             f"gaps has no rows but at n_neurons={fit.n_neurons}, n_parameters={fit.n_parameters}, where the constant "
             "was fitted: add another width or dimension"
         )
-    bound = fit.constant * _forms(others)
-    return others.assign(bound=bound, ratio=others["gap"] / bound, fails=others["gap_low"] > bound)
+    return compare_with_bound(others, "gap", fit.constant * _forms(others))
 
 
 def _forms(rows: pd.DataFrame) -> NDArray[np.float64]:
@@ -109,12 +109,8 @@ def _form_of_pair(row: dict[Any, Any]) -> float:
 
 
 def _checked(gaps: pd.DataFrame) -> pd.DataFrame:
-    if missing := [column for column in COLUMNS if column not in gaps.columns]:
-        raise ValueError(f"gaps lacks the columns {missing}: it needs {list(COLUMNS)}")
-    rows = gaps[list(COLUMNS)]
-    low, middle, high = (rows[f"gap{end}"] for end in ("_low", "", "_high"))
-    ordered = (low >= 0) & (low <= middle) & (middle <= high) & np.isfinite(high)
-    wrong = ~(ordered & (rows["n_reference"] > rows["n_neurons"]))
+    rows = select_columns("gaps", gaps, COLUMNS)
+    wrong = ~(holds_interval(rows, "gap") & (rows["n_reference"] > rows["n_neurons"]))
     if wrong.any():
         raise ValueError(
             "gaps must be finite with 0 <= gap_low <= gap <= gap_high and n_reference > n_neurons, got "

@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from meanfield.checks import check_choice
 from meanfield.theory.bounds import check_delta
+from meanfield.theory.fitted import compare_with_bound, holds_interval, select_columns
 from meanfield.theory.forms import FORMS
 
 __all__ = ["PrefactorFit", "check_prefactor", "describe_checked", "fit_prefactor", "rows_of_quantile"]
@@ -131,8 +132,7 @@ def check_prefactor(
             f"quantiles has no rows with n_kept >= {LEAST_KEPT} but at n_neurons={fit.n_neurons}, where the prefactor "
             "was fitted: add another width"
         )
-    bound = here.bound(others["n_kept"], others["n_neurons"])
-    return others.assign(bound=bound, ratio=others["magnitude"] / bound, fails=others["magnitude_low"] > bound)
+    return compare_with_bound(others, "magnitude", here.bound(others["n_kept"], others["n_neurons"]))
 
 
 def describe_checked(checked: pd.DataFrame, measured: str = "quantiles") -> str:
@@ -179,12 +179,9 @@ def rows_of_quantile(quantiles: pd.DataFrame, level: float) -> pd.DataFrame:
 
 def _checked(quantiles: pd.DataFrame, delta: float) -> pd.DataFrame:
     """Return the rows with quantile 1 - delta and m >= 4, or say what is wrong with them."""
-    if missing := [column for column in COLUMNS if column not in quantiles.columns]:
-        raise ValueError(f"quantiles lacks the columns {missing}: it needs {list(COLUMNS)}")
-    rows = rows_of_quantile(quantiles, 1 - check_delta(delta))
-    rows = rows.loc[rows["n_kept"] >= LEAST_KEPT, list(COLUMNS)]
-    low, middle, high = (rows[f"magnitude{end}"].to_numpy() for end in ("_low", "", "_high"))
-    wrong = ~((low <= middle) & (middle <= high) & (low >= 0) & np.isfinite(high))
+    rows = rows_of_quantile(select_columns("quantiles", quantiles, COLUMNS), 1 - check_delta(delta))
+    rows = rows[rows["n_kept"] >= LEAST_KEPT]
+    wrong = ~holds_interval(rows, "magnitude")
     if wrong.any():
         first = rows[wrong].iloc[0].to_dict()
         raise ValueError(f"quantiles of |L_A - L| must be finite with 0 <= low <= magnitude <= high, got {first}")

@@ -22,7 +22,8 @@ from matplotlib.figure import Figure
 from task import Array, Cell, draw_task
 from timing import MatrixProduct, on_processors, seconds
 
-from meanfield.plots.style import CONTROL, MEAN_FIELD, THEORY, add_legend, panels, save_figure, theme
+from meanfield.plots.files import save_figure
+from meanfield.plots.style import CONTROL, MEAN_FIELD, THEORY, add_legend, panels, theme
 
 DIMS = [8, 16, 32, 64, 128, 256, 512, 784, 1024, 2048]
 PASS, PRODUCT = "pass over the weights", "matrix product"

@@ -8,8 +8,8 @@ import tracemalloc
 import numpy as np
 import pytest
 from listed import Listed
-from oracles import forward, loss_of_sample, plain_sgd, sgd_multipliers
-from random_networks import random_network
+from oracles import forward, losses_of_samples, plain_sgd, relative_error, sgd_multipliers
+from random_networks import arrays_of, random_network
 
 from meanfield import Empirical, IsotropicGaussians, Network, Recording, run_sgd
 from meanfield.dynamics import multilayer_trainer, sgd
@@ -21,19 +21,10 @@ def _problem(widths, n_samples, seed=0, **options):
     return random_network(widths, seed=seed, **options), x, rng.standard_normal((n_samples, widths[-1]))
 
 
-def _arrays(network):
-    return [*network.weights, *(network.biases or ())]
-
-
-def _assert_close(network, weights, biases, rtol=1e-9):
-    for a, b in zip(_arrays(network), [*weights, *(biases or ())], strict=True):
-        assert np.abs(a - b).max() <= rtol * np.abs(b).max()
-
-
 def _mean_loss(loss, arrays, network, x, y):
     half = len(arrays) // 2
     outputs = forward(arrays[:half], arrays[half:], network.activation, network.scaling, x)
-    return np.mean([loss_of_sample(loss, *pair) for pair in zip(y, outputs, strict=True)])
+    return losses_of_samples(loss, y, outputs).mean()
 
 
 @pytest.mark.parametrize("loss", ["square", "logistic", "cross-entropy"])
@@ -46,12 +37,12 @@ def test_one_step_is_minus_the_multiplied_gradient_by_finite_differences(loss, s
     stepped = run_sgd(network, Listed(x, y), step_size=rate, n_steps=1, batch_size=4, loss=loss, rng=0).final
     of_weights, of_biases = sgd_multipliers(network)
     for position, multiplier in enumerate([*of_weights, *of_biases]):
-        before, after = _arrays(network)[position], _arrays(stepped)[position]
+        before, after = arrays_of(network)[position], arrays_of(stepped)[position]
         numeric = np.zeros_like(before)
         for index in np.ndindex(before.shape):
             ends = []
             for sign in (1, -1):
-                arrays = [a.copy() for a in _arrays(network)]
+                arrays = [a.copy() for a in arrays_of(network)]
                 arrays[position][index] += sign * h
                 ends.append(_mean_loss(loss, arrays, network, x, y))
             numeric[index] = (ends[0] - ends[1]) / (2 * h)
@@ -68,7 +59,7 @@ def test_trained_names_layers_of_any_depth(trained):
         name for item in layers for name in ([item] if isinstance(item, str) else [f"weight_{item}", f"bias_{item}"])
     }
     weights, biases, _ = plain_sgd(network, x, y, [0.02] * 150, 1, names)
-    _assert_close(final, weights, biases)
+    assert relative_error(final, weights, biases) <= 1e-9
 
 
 def test_recording_never_changes_the_run_and_each_recorded_network_is_a_shorter_run():
@@ -98,12 +89,12 @@ def test_chunks_threads_and_recording_change_no_bit(monkeypatch, batch_size):
 
 def test_the_networks_arrays_are_left_alone_and_recorded_ones_do_not_share_memory():
     network, x, y = _problem((4, 8, 8, 1), 40)
-    before = [a.copy() for a in _arrays(network)]
+    before = [a.copy() for a in arrays_of(network)]
     result = run_sgd(network, Listed(x, y), step_size=0.1, n_steps=40, record=Recording([10, 20], networks=True), rng=0)
-    assert all(np.array_equal(a, b) for a, b in zip(_arrays(network), before, strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(arrays_of(network), before, strict=True))
     nets = [network, *result.networks.values()]
     for first, second in itertools.pairwise(nets):
-        assert not any(np.shares_memory(a, b) for a, b in zip(_arrays(first), _arrays(second), strict=True))
+        assert not any(np.shares_memory(a, b) for a, b in zip(arrays_of(first), arrays_of(second), strict=True))
         assert first != second
 
 
@@ -113,7 +104,7 @@ def test_float32_stays_float32():
     final = run_sgd(network, Listed(x, y), step_size=0.01, n_steps=200, rng=0).final
     weights, biases, _ = plain_sgd(network, x, y, [0.01] * 200, 1)
     assert final.dtype == np.float32
-    _assert_close(final, weights, biases, rtol=5e-5)
+    assert relative_error(final, weights, biases) <= 5e-5
 
 
 def test_memory_does_not_grow_with_the_steps():

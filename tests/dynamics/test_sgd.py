@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from listed import Listed
-from oracles import loss_of_sample, plain_sgd
+from oracles import losses_of_samples, plain_sgd, relative_error
+from random_networks import arrays_of, targets_for
 
 from meanfield import (
     DivergenceError,
@@ -46,18 +47,9 @@ def _problem(
     return network, x, rng.standard_normal((n_samples, n_outputs))
 
 
-def _arrays(network):
-    return [*network.weights, *(network.biases or ())]
-
-
 def _assert_close(first, second, rtol):
-    for a, b in zip(_arrays(first), _arrays(second), strict=True):
+    for a, b in zip(arrays_of(first), arrays_of(second), strict=True):
         assert np.abs(a - b).max() <= rtol * max(1.0, np.abs(b).max())
-
-
-def _relative_error(network, weights, biases):
-    mine, theirs = _arrays(network), [*weights, *(biases or ())]
-    return max(np.abs(a - b).max() / np.abs(b).max() for a, b in zip(mine, theirs, strict=True))
 
 
 @settings(max_examples=80, deadline=None, derandomize=True)
@@ -81,7 +73,7 @@ def test_equals_the_plain_loop(
 ):
     n_outputs = {"logistic": 1, "cross-entropy": max(2, n_outputs)}.get(loss, n_outputs)
     network, x, y = _problem(seed, dim, n_neurons, n_outputs, n_steps * batch_size, activation, biases, scaling)
-    y = _targets(loss, y)
+    y = targets_for(loss, y)
     names = ["weight_0", "weight_1", "bias_0", "bias_1"]
     trained = {name for k, name in enumerate(names) if subset >> k & 1 and (biases or name.startswith("weight"))}
     trained = trained or {"weight_0"}
@@ -103,7 +95,7 @@ def test_equals_the_plain_loop(
     weights, expected_biases, losses = plain_sgd(
         network, x, y, np.full(n_steps, rate), batch_size, trained, loss, weight_decay
     )
-    assert _relative_error(result.final, weights, expected_biases) <= 1e-10
+    assert relative_error(result.final, weights, expected_biases) <= 1e-10
     assert result.records["loss"].iloc[0] == pytest.approx(losses[0], rel=1e-10)
 
 
@@ -114,15 +106,6 @@ def _fused_up_to(n_bytes):
         patch.setattr(trainer, "FUSED_BYTES", n_bytes)
         patch.setattr(trainer, "FUSED_ROW_BYTES", 0)
         yield
-
-
-def _targets(loss, y):
-    """Targets of the kind that the loss needs, from numbers y (n, C)."""
-    if loss == "logistic":
-        return np.where(y > 0, 1.0, -1.0)
-    if loss == "cross-entropy":
-        return np.eye(y.shape[1])[y.argmax(axis=1)]
-    return y
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 4, 8, 3])
@@ -153,7 +136,7 @@ def test_one_pass_a_step_is_the_plain_loop(monkeypatch, activation, biases, n_ne
     )
     weights, expected_biases, losses = plain_sgd(network, x, y, np.full(61, 0.01), 1, trained)
     assert one.final == two.final
-    assert _relative_error(one.final, weights, expected_biases) <= 1e-10
+    assert relative_error(one.final, weights, expected_biases) <= 1e-10
     assert one.records["loss"].iloc[0] == pytest.approx(losses[0], rel=1e-10)
 
 
@@ -162,7 +145,7 @@ def test_one_pass_a_step_is_the_plain_loop(monkeypatch, activation, biases, n_ne
 def test_one_step_of_other_losses_is_minus_their_gradient(loss, scaling):
     n_outputs = 1 if loss == "logistic" else 3
     network, x, y = _problem(12, 3, 5, n_outputs, 4, "tanh", scaling=scaling)
-    _assert_gradient_step(network, x, _targets(loss, y), loss)
+    _assert_gradient_step(network, x, targets_for(loss, y), loss)
 
 
 @pytest.mark.parametrize("block", [1, 3, 16, 128])
@@ -176,7 +159,7 @@ def test_block_panel_and_tile_change_nothing_but_rounding(monkeypatch, block, pa
     with _fused_up_to(0):
         result = run_sgd(network, Listed(x, y), step_size=0.05, n_steps=150, rng=0)
     weights, biases, _ = plain_sgd(network, x, y, np.full(150, 0.05), 1)
-    assert _relative_error(result.final, weights, biases) <= 1e-10
+    assert relative_error(result.final, weights, biases) <= 1e-10
 
 
 def test_float32_follows_the_plain_loop_and_keeps_its_dtype():
@@ -190,7 +173,7 @@ def test_float32_follows_the_plain_loop_and_keeps_its_dtype():
     result = run_sgd(single, Listed(x, y), step_size=0.02, n_steps=300, rng=0)
     weights, biases, _ = plain_sgd(network, x, y, np.full(300, 0.02), 1)
     assert result.final.dtype == np.float32
-    assert _relative_error(result.final, weights, biases) <= 2e-5
+    assert relative_error(result.final, weights, biases) <= 2e-5
 
 
 def test_steps_follow_the_schedule():
@@ -198,7 +181,7 @@ def test_steps_follow_the_schedule():
     result = run_sgd(network, Listed(x, y), step_size=0.1, n_steps=40, schedule="t^-1/4", rng=0)
     sizes = 0.1 * (0.1 * np.arange(1, 41)) ** -0.25
     weights, biases, _ = plain_sgd(network, x, y, sizes, 1)
-    assert _relative_error(result.final, weights, biases) <= 1e-10
+    assert relative_error(result.final, weights, biases) <= 1e-10
     assert np.array_equal(step_sizes(0.1, 1, 40, lambda t: t**-0.25), sizes)
 
 
@@ -213,7 +196,7 @@ def _assert_gradient_step(network, x, y, loss):
     rate, n_neurons = 1e-3, network.widths[1]
     stepped = run_sgd(network, Listed(x, y), step_size=rate, n_steps=1, batch_size=len(x), loss=loss, rng=0).final
     multipliers = [n_neurons] * 3 + [1] if network.scaling == "mean-field" else [1] * 4
-    for position, (before, after) in enumerate(zip(_arrays(network), _arrays(stepped), strict=True)):
+    for position, (before, after) in enumerate(zip(arrays_of(network), arrays_of(stepped), strict=True)):
         numeric = _numeric_gradient(network, position, x, y, loss)
         # weights come first, then biases: the output weights are the second array, the output bias the last
         moved = (before - after) / (rate * multipliers[position])
@@ -221,7 +204,7 @@ def _assert_gradient_step(network, x, y, loss):
 
 
 def _numeric_gradient(network, position, x, y, loss, h=1e-6):
-    arrays = [a.copy() for a in _arrays(network)]
+    arrays = [a.copy() for a in arrays_of(network)]
     gradient = np.zeros_like(arrays[position])
     for index in np.ndindex(gradient.shape):
         losses = []
@@ -230,7 +213,7 @@ def _numeric_gradient(network, position, x, y, loss, h=1e-6):
             moved[position][index] += sign * h
             changed = Network(moved[:2], moved[2:], activation=network.activation, scaling=network.scaling)
             outputs = changed.predict(x)
-            losses.append(np.mean([loss_of_sample(loss, *pair) for pair in zip(y, outputs, strict=True)]))
+            losses.append(losses_of_samples(loss, y, outputs).mean())
         gradient[index] = (losses[0] - losses[1]) / (2 * h)
     return gradient
 
@@ -324,7 +307,10 @@ def test_divergence_is_raised_with_the_remedy_and_keeps_what_was_computed():
     network, x, y = _problem(1, 4, 10, 1, 4000, "relu")
     with pytest.raises(DivergenceError, match=r"diverged at step \d+ of 4000 .* reduce step_size, now 50") as caught:
         run_sgd(network, Listed(50 * x, y), step_size=50.0, n_steps=4000, rng=0)
-    assert np.isfinite(caught.value.trajectory.final.weights[0]).all()
+    trajectory = caught.value.trajectory
+    assert trajectory.status == str(caught.value)
+    assert trajectory.final == network
+    assert trajectory.records["step"].tolist() == [1, 2, 3, 4]
 
 
 def test_divergence_as_a_status():
@@ -333,12 +319,20 @@ def test_divergence_as_a_status():
     assert result.diverged
     assert "reduce step_size" in result.status
     assert result.final == network
-    record = Recording(networks=True)
-    recorded = run_sgd(
-        network, Listed(50 * x, y), step_size=50.0, n_steps=400, on_divergence="stop", record=record, rng=0
-    )
-    assert recorded.diverged
-    assert all(np.isfinite(kept.weights[0]).all() for kept in recorded.networks.values())
+
+
+def test_a_divergence_loses_nothing_that_was_recorded_before():
+    network, x, y = _problem(1, 4, 10, 1, 400, "relu")
+    options = {"step_size": 50.0, "n_steps": 400, "on_divergence": "stop", "rng": 0}
+    plain = run_sgd(network, Listed(50 * x, y), **options)
+    record = Recording(networks=True, measure=lambda net: {"first": net.weights[0][0, 0]})
+    recorded = run_sgd(network, Listed(50 * x, y), record=record, **options)
+    assert recorded.status == plain.status
+    assert recorded.status.startswith("diverged at step 5 of 400")
+    assert recorded.records[["step", "time", "loss"]].equals(plain.records)
+    assert list(recorded.networks) == recorded.records["step"].tolist() == [1, 2, 3, 4]
+    assert recorded.records["first"].tolist() == [net.weights[0][0, 0] for net in recorded.networks.values()]
+    assert recorded.final == recorded.networks[4]
 
 
 def test_divergence_names_the_step_where_the_loss_overflows():
@@ -366,7 +360,7 @@ def test_frozen_arrays_stay_bit_for_bit():
     for trained, frozen in (([0], (1, 3)), ([1], (0, 2)), (["weight_0", "weight_1", "bias_0"], (3,))):
         final = run_sgd(network, Listed(x, y), step_size=0.05, n_steps=50, trained=trained, rng=0).final
         for position in range(4):
-            same = np.array_equal(_arrays(final)[position], _arrays(network)[position])
+            same = np.array_equal(arrays_of(final)[position], arrays_of(network)[position])
             assert same == (position in frozen)
 
 

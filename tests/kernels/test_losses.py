@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from oracles import loss_of_sample, loss_slope
+from oracles import loss_of_sample, loss_slope, losses_of_samples
 
 from meanfield.kernels.losses import CROSS_ENTROPY, LOGISTIC, SQUARE, loss_and_signal
 from meanfield.model.losses import LOSSES, hold_classes, loss_code, losses_and_signals, per_sample_loss
@@ -105,7 +105,7 @@ def test_losses_of_many_rows_are_those_of_each_and_leave_their_arguments(loss, d
     }[loss].astype(dtype)
     before = y.copy(), y_hat.copy()
     losses = per_sample_loss(loss, y, y_hat)
-    exact = [loss_of_sample(loss, *row) for row in zip(y.astype(float), y_hat.astype(float), strict=True)]
+    exact = losses_of_samples(loss, y.astype(float), y_hat.astype(float))
     assert losses.dtype == np.float64
     np.testing.assert_allclose(losses, exact, rtol=1e-13)
     assert np.array_equal(y, before[0])

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracles import plain_sgd
-from random_networks import random_network
+from oracles import plain_sgd, relative_error
+from random_networks import random_network, targets_for
 
 from meanfield import Network, PiecewiseLinear
 from meanfield.dynamics import multilayer_trainer
@@ -22,19 +22,9 @@ PIECEWISE = PiecewiseLinear([(-1.0, 0.5), (0.25, -0.5), (0.5, 1.0)], 0.5, -0.25)
 ACTIVATIONS = ["relu", "tanh", "erf", "sigmoid", "softplus", "linear", "quadratic", "truncated-relu", PIECEWISE]
 
 
-def _arrays(network):
-    return [*network.weights, *(network.biases or ())]
-
-
 def _names(network, *layers):
     kinds = ("weight",) if network.biases is None else ("weight", "bias")
     return frozenset(f"{kind}_{layer}" for kind in kinds for layer in layers or range(network.n_hidden + 1))
-
-
-def _targets(loss, y):
-    if loss == "logistic":
-        return np.where(y > 0, 1.0, -1.0)
-    return np.eye(y.shape[1])[y.argmax(axis=1)] if loss == "cross-entropy" else y
 
 
 def _problem(widths, n_samples, *, seed=0, loss="square", **options):
@@ -45,7 +35,7 @@ def _problem(widths, n_samples, *, seed=0, loss="square", **options):
         network = Network(weights, network.biases, activation=network.activation, scaling="standard")
     rng = np.random.default_rng(seed)
     x = (rng.standard_normal((n_samples, widths[0])) / np.sqrt(widths[0])).astype(network.dtype)
-    return network, x, _targets(loss, rng.standard_normal((n_samples, widths[-1]))).astype(network.dtype)
+    return network, x, targets_for(loss, rng.standard_normal((n_samples, widths[-1]))).astype(network.dtype)
 
 
 def _trained(network, x, y, step_sizes, rule, *, n_threads=1, trainer=MultilayerTrainer):
@@ -54,18 +44,12 @@ def _trained(network, x, y, step_sizes, rule, *, n_threads=1, trainer=Multilayer
         return training.network(), losses
 
 
-def _relative_error(network, weights, biases):
-    pairs = zip(_arrays(network), [*weights, *(biases or ())], strict=True)
-    # Unlike Python's, this maximum is NaN if any of them is.
-    return np.max([np.abs(a - b).max() / np.abs(b).max() for a, b in pairs])
-
-
 def _assert_follows_the_plain_loop(network, x, y, step_sizes, rule, rtol=1e-9, **options):
     final, losses = _trained(network, x, y, step_sizes, rule, **options)
     weights, biases, expected = plain_sgd(
         network, x, y, step_sizes, rule.batch_size, rule.trained, rule.loss, rule.weight_decay
     )
-    assert _relative_error(final, weights, biases) <= rtol
+    assert relative_error(final, weights, biases) <= rtol
     assert np.abs(losses - expected).max() <= rtol * np.abs(expected).max()
 
 
@@ -141,7 +125,7 @@ def test_one_hidden_layer_is_the_two_layer_kernel(dim, batch, trained):
     rule = Rule(_names(network, *trained), batch, weight_decay=0.1, largest_step_size=0.02)
     two_layer, first = _trained(network, x, y, [0.02] * 140, rule, trainer=TwoLayerTrainer)
     general, second = _trained(network, x, y, [0.02] * 140, rule)
-    assert _relative_error(general, two_layer.weights, two_layer.biases) <= 1e-11
+    assert relative_error(general, two_layer.weights, two_layer.biases) <= 1e-11
     assert np.allclose(first, second, rtol=1e-11, atol=0)
     assert not np.array_equal(general.weights[trained[0]], network.weights[trained[0]])
 
@@ -175,7 +159,7 @@ def test_permuting_the_neurons_of_every_layer_permutes_the_result():
     rule = Rule(_names(network))
     expected = _trained(network, x, y, [0.05] * 200, rule)[0].keep(orders)
     final = _trained(network.keep(orders), x, y, [0.05] * 200, rule)[0]
-    assert _relative_error(final, expected.weights, expected.biases) <= 1e-11
+    assert relative_error(final, expected.weights, expected.biases) <= 1e-11
 
 
 def test_frozen_arrays_stay_bit_for_bit():

@@ -8,7 +8,7 @@ from itertools import combinations, product
 
 import numpy as np
 import pytest
-from oracles import forward, loss_of_sample
+from oracles import forward, losses_of_samples
 from random_networks import random_network as make_network
 from random_networks import random_samples
 
@@ -43,7 +43,7 @@ def phi(network, law, loss, kept):
         if biases is not None:
             biases[layer] = biases[layer][indices]
     outputs = forward(weights, biases, network.activation, network.scaling, law.x)
-    return np.mean([loss_of_sample(loss, y, y_hat) for y, y_hat in zip(law.y, outputs, strict=True)])
+    return losses_of_samples(loss, law.y, outputs).mean()
 
 
 def phis(network, law, loss, kept):

@@ -6,7 +6,7 @@ from itertools import combinations, product
 
 import numpy as np
 import pytest
-from oracles import activation_value
+from oracles import activation_value, kept_forward, losses_of_samples
 from random_networks import random_network as make_network
 
 import meanfield.model.network as network_module
@@ -27,18 +27,9 @@ def make_data(n_samples, dim, n_outputs, seed=1):
 
 
 def plain_losses(network, x, y, kept=None):
-    """Square loss of each sample, layer by layer, averages over the kept neurons written as averages."""
-    hidden = network.widths[1:-1]
-    kept = [range(n) for n in hidden] if kept is None else kept
-    layers = zip(network.weights, network.biases or [np.zeros(n) for n in network.widths[1:]], strict=True)
-    h, factor, columns = x, 1.0, slice(None)
-    for layer, (w, b) in enumerate(layers):
-        z = factor * h[:, columns] @ w[:, columns].T + b
-        if layer < len(hidden):
-            h, columns = activation_value(network.activation, z), list(kept[layer])
-            total = 1 if network.scaling == "mean-field" else hidden[layer]
-            factor = total / len(columns)
-    return ((y - z) ** 2).sum(axis=1)
+    """Square loss of each sample, averages over the kept neurons written as averages."""
+    whole = [range(n) for n in network.widths[1:-1]]
+    return losses_of_samples("square", y, kept_forward(network, x, whole if kept is None else kept))
 
 
 def enumerated_changes(network, law, counts):

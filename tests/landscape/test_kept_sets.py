@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from oracles import loss_of_sample
+from oracles import losses_of_samples
 from random_networks import random_network as make_network
 from random_networks import random_samples
 
@@ -46,10 +46,7 @@ def largest_phi(network, law, kept):
     sets = [[np.arange(n) if layer < below else kept[layer] for layer, n in enumerate(network.widths[1:-1])]
             for below in range(network.n_hidden)]  # fmt: skip
     predictions = [network.keep(chosen).predict(law.x) for chosen in sets]
-    return max(
-        np.mean([loss_of_sample("square", y, y_hat) for y, y_hat in zip(law.y, outputs, strict=True)])
-        for outputs in predictions
-    )
+    return max(losses_of_samples("square", law.y, outputs).mean() for outputs in predictions)
 
 
 def test_best_of_is_the_draw_whose_worst_vertex_is_best():

@@ -8,7 +8,8 @@ from itertools import combinations, product
 import numpy as np
 import pandas as pd
 import pytest
-from oracles import activation_value, loss_of_sample
+from oracles import kept_forward, losses_of_samples
+from random_networks import random_law
 from random_networks import random_network as make_network
 
 import meanfield.model.network as network_module
@@ -17,7 +18,7 @@ from meanfield.landscape.dropout import dropout_change, dropout_curve, neuron_va
 from meanfield.landscape.layers import drop_from
 from meanfield.landscape.orders import random_ranks
 from meanfield.landscape.permutations import dropout_quantiles
-from meanfield.model.laws import Empirical, IsotropicGaussians
+from meanfield.model.laws import IsotropicGaussians
 from meanfield.model.losses import LOSSES
 from meanfield.theory.prefactor import check_prefactor, fit_prefactor
 
@@ -26,26 +27,12 @@ NUMBERS = ["mean_change", "std_change", "standard_error"]
 
 
 def make_data(loss="square", n_samples=8, dim=3, seed=1):
-    rng = np.random.default_rng(seed)
-    x, n_outputs = rng.standard_normal((n_samples, dim)), N_OUTPUTS[loss]
-    targets = {
-        "square": rng.standard_normal((n_samples, n_outputs)),
-        "logistic": rng.choice([-1.0, 1.0], (n_samples, 1)),
-        "cross-entropy": np.eye(n_outputs)[rng.integers(0, n_outputs, n_samples)],
-    }
-    return Empirical(x, targets[loss])
+    return random_law(loss, n_samples, dim, seed)
 
 
 def plain_loss(network, law, loss, kept):
     """L_A by averages over the kept neurons, layer by layer."""
-    h, columns, factor = law.x, slice(None), 1.0
-    biases = network.biases or [np.zeros(n) for n in network.widths[1:]]
-    for layer, (w, b) in enumerate(zip(network.weights, biases, strict=True)):
-        z = factor * h[:, columns] @ w[:, columns].T + b
-        if layer < network.n_hidden:
-            h, columns = activation_value(network.activation, z), list(kept[layer])
-            factor = (1 if network.scaling == "mean-field" else z.shape[1]) / len(columns)
-    return np.mean([loss_of_sample(loss, y, y_hat) for y, y_hat in zip(law.y, z, strict=True)])
+    return losses_of_samples(loss, law.y, kept_forward(network, law.x, kept)).mean()
 
 
 def enumerated_changes(network, law, counts, loss="square"):

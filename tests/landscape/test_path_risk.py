@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from oracles import forward, loss_of_sample
+from oracles import forward, losses_of_samples
+from random_networks import random_law
 from random_networks import random_network as make_network
 
 import meanfield.model.network as network_module
@@ -19,24 +20,13 @@ COLUMNS = ["segment", "kind", "t", "risk", "standard_error"]
 ISOTROPIC = IsotropicGaussians(dim=3, delta=0.5)
 
 
-def make_law(loss, n_samples=20, seed=0):
-    rng = np.random.default_rng(seed)
-    x = rng.standard_normal((n_samples, 3))
-    y = {
-        "square": rng.standard_normal((n_samples, 2)),
-        "logistic": rng.choice([-1.0, 1.0], (n_samples, 1)),
-        "cross-entropy": np.eye(4)[rng.integers(4, size=n_samples)],
-    }[loss]
-    return Empirical(x, y)
-
-
 def make_path(n_outputs=1, hidden=(6, 5), **options):
     return connect(*(make_network((3, *hidden, n_outputs), seed=seed, **options) for seed in (1, 2)))
 
 
 def plain_losses(network, x, y, loss):
     outputs = forward(network.weights, network.biases, network.activation, network.scaling, x)
-    return np.array([loss_of_sample(loss, target, y_hat) for target, y_hat in zip(y, outputs, strict=True)])
+    return losses_of_samples(loss, y, outputs)
 
 
 def plain_mistakes(network, x, y):
@@ -46,7 +36,7 @@ def plain_mistakes(network, x, y):
 
 @pytest.mark.parametrize("loss", ["square", "logistic", "cross-entropy"])
 def test_the_barrier_above_the_chord_is_that_of_a_fine_grid(loss):
-    law = make_law(loss)
+    law = random_law(loss, 20, 3)
     path = make_path(law.n_outputs)
     times = np.linspace(0, 1, 20 * path.n_segments + 1)
     risks = np.array([plain_losses(path.at(t), law.x, law.y, loss).mean() for t in times])
@@ -57,7 +47,7 @@ def test_the_barrier_above_the_chord_is_that_of_a_fine_grid(loss):
 
 @pytest.mark.parametrize("loss", ["square", "logistic", "cross-entropy"])
 def test_every_row_is_the_loss_there(loss):
-    law = make_law(loss)
+    law = random_law(loss, 20, 3)
     path = make_path(law.n_outputs)
     table = path_risk(path, law, loss=loss, n_grid=6)
     expected = [plain_losses(path.at(t), law.x, law.y, loss).mean() for t in table["t"]]
@@ -71,7 +61,7 @@ def test_every_row_is_the_loss_there(loss):
 
 def test_rows_follow_the_segments():
     path = make_path(2)
-    table = path_risk(path, make_law("square"), n_grid=4)
+    table = path_risk(path, random_law("square", 20, 3), n_grid=4)
     assert table["segment"].tolist() == sorted(table["segment"])
     for segment, rows in table.groupby("segment"):
         assert set(rows["kind"]) == {path.kinds[segment]}
@@ -85,7 +75,7 @@ def test_rows_follow_the_segments():
 
 
 def test_attributes_of_the_whole_population():
-    law = make_law("square")
+    law = random_law("square", 20, 3)
     attrs = path_risk(make_path(2), law).attrs
     risks = attrs["vertex_risks"]
     assert attrs["vertex_maximum"] == max(risks) == risks[attrs["maximum_vertex"]]
@@ -104,11 +94,11 @@ def test_a_path_without_barrier_has_exactly_none():
         [network.weights[0], 100 * network.weights[1]], network.biases, activation="relu", scaling="mean-field"
     )
     for vertices in ([network, worse], [worse, network]):
-        assert path_risk(WeightPath(vertices, ["readout"]), make_law("square")).attrs["barrier"] == 0
+        assert path_risk(WeightPath(vertices, ["readout"]), random_law("square", 20, 3)).attrs["barrier"] == 0
 
 
 def test_quadratics_give_the_loss_between():
-    law = make_law("square")
+    law = random_law("square", 20, 3)
     path = make_path(2)
     quadratics = path_risk(path, law, n_grid=2).attrs["quadratics"]
     assert list(quadratics) == [k for k, kind in enumerate(path.kinds) if kind == "readout"]
@@ -117,7 +107,7 @@ def test_quadratics_give_the_loss_between():
         for u in (0.1, 0.5, 0.8):
             expected = plain_losses(path.at((segment + u) / path.n_segments), law.x, law.y, "square").mean()
             assert (1 - u) * start + u * end - u * (1 - u) * move == pytest.approx(expected, rel=1e-10)
-    assert "quadratics" not in path_risk(make_path(4), make_law("cross-entropy"), loss="cross-entropy").attrs
+    assert "quadratics" not in path_risk(make_path(3), random_law("cross-entropy", 20, 3), loss="cross-entropy").attrs
 
 
 @pytest.mark.parametrize("swapped", [False, True])
@@ -158,7 +148,7 @@ def with_array(network, layer, change):
 @pytest.mark.parametrize("change", [1.0, 1e-2])
 def test_an_idle_segment_that_moves_an_active_weight_is_caught(dtype, change):
     path = make_path(2, dtype=dtype)
-    law = make_law("square")
+    law = random_law("square", 20, 3)
     segment = path.kinds.index("idle")
     vertices = path.vertices
     active = int(np.flatnonzero(vertices[segment + 1].weights[-1][0])[0])
@@ -184,7 +174,7 @@ def test_an_idle_segment_that_only_moves_the_outputs_inside_is_caught():
         scaling="mean-field",
     )
     with pytest.raises(ValueError, match="only what the function does not depend on may move there"):
-        path_risk(WeightPath([network, swapped], ["idle"]), make_law("square"))
+        path_risk(WeightPath([network, swapped], ["idle"]), random_law("square", 20, 3))
 
 
 def counterexample():
@@ -215,7 +205,7 @@ def test_a_loss_that_is_not_convex_fails_the_certificate(monkeypatch):
     network = make_network((3, 4, 2))
     opposite = with_array(network, 1, lambda weights: np.multiply(weights, -1, out=weights))
     path = WeightPath([network, opposite], ["readout"])
-    big = Empirical(10 * make_law("square").x, np.zeros((20, 2)))
+    big = Empirical(10 * random_law("square", 20, 3).x, np.zeros((20, 2)))
     with pytest.raises(ArithmeticError, match=r"the largest risk on the path, .* is above that of all vertices"):
         path_risk(path, big)
 
@@ -225,19 +215,19 @@ def test_overflow_is_no_certificate(kind):
     network = make_network((3, 4, 2))
     huge = with_array(network, 1, lambda weights: np.multiply(weights, 1e200, out=weights))
     with pytest.raises(ArithmeticError, match="the risk on segment 0 is inf: outputs overflow"):
-        path_risk(WeightPath([network, huge], [kind]), make_law("square"))
+        path_risk(WeightPath([network, huge], [kind]), random_law("square", 20, 3))
 
 
 def test_progress_is_shown_when_asked(capsys):
     path = make_path(2)
-    path_risk(path, make_law("square"))
+    path_risk(path, random_law("square", 20, 3))
     assert capsys.readouterr().err == ""
-    path_risk(path, make_law("square"), progress=True)
+    path_risk(path, random_law("square", 20, 3), progress=True)
     assert "1/1" in capsys.readouterr().err
 
 
 def test_bad_input_is_refused():
-    path, law = make_path(2), make_law("square")
+    path, law = make_path(2), random_law("square", 20, 3)
     with pytest.raises(TypeError, match=r"path must be a WeightPath, got list: connect\(first, second\) makes one"):
         path_risk(path.vertices, law)
     with pytest.raises(ValueError, match="network has 3 inputs, but the law Empirical has 2"):

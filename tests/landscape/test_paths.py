@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracles import activation_value, forward, layer_factor, loss_of_sample
+from oracles import activation_value, forward, layer_factor, losses_of_samples
 from random_networks import random_network as make_network
 
 from meanfield.checks import MeanfieldWarning
@@ -38,7 +38,7 @@ def outputs_of(network, x):
 
 
 def mean_loss(loss, law, outputs):
-    return float(np.mean([loss_of_sample(loss, y, y_hat) for y, y_hat in zip(law.y, outputs, strict=True)]))
+    return float(losses_of_samples(loss, law.y, outputs).mean())
 
 
 def features_of(network, x, layer):

@@ -7,7 +7,8 @@ from math import comb
 
 import numpy as np
 import pytest
-from oracles import forward
+from oracles import forward, losses_of_samples
+from random_networks import random_law
 from random_networks import random_network as make_network
 
 import meanfield.model.network as network_module
@@ -17,7 +18,7 @@ from meanfield.landscape.evaluation import Evaluation
 from meanfield.landscape.nested import nested_changes
 from meanfield.landscape.orders import random_joins
 from meanfield.landscape.permutations import dropout_quantiles, quantile_intervals
-from meanfield.model.laws import Empirical, IsotropicGaussians
+from meanfield.model.laws import IsotropicGaussians
 from meanfield.model.losses import LOSSES
 from meanfield.model.risk import risk
 
@@ -42,32 +43,13 @@ COLUMNS = [
 ]
 
 
-def plain_loss(loss, y, y_hat):
-    if loss == "square":
-        return ((y - y_hat) ** 2).sum(axis=1)
-    if loss == "logistic":
-        return np.log1p(np.exp(-y * y_hat))[:, 0]
-    return np.log(np.exp(y_hat).sum(axis=1)) - (y * y_hat).sum(axis=1)
-
-
-def make_data(n_samples, dim, loss, seed=1):
-    rng = np.random.default_rng(seed)
-    x, n_outputs = rng.standard_normal((n_samples, dim)), N_OUTPUTS[loss]
-    targets = {
-        "square": rng.standard_normal((n_samples, n_outputs)),
-        "logistic": rng.choice([-1.0, 1.0], (n_samples, 1)),
-        "cross-entropy": np.eye(n_outputs)[rng.integers(0, n_outputs, n_samples)],
-    }
-    return Empirical(x, targets[loss])
-
-
 def plain_change(network, law, loss, kept):
     """L_A - L from the definition, in float64."""
     smaller, networks = network.keep(kept), []
     for one in (smaller, network):
         weights = [w.astype(float) for w in one.weights]
         networks.append(forward(weights, one.biases, one.activation, one.scaling, law.x))
-    kept_loss, whole_loss = (plain_loss(loss, law.y, y_hat).mean() for y_hat in networks)
+    kept_loss, whole_loss = (losses_of_samples(loss, law.y, y_hat).mean() for y_hat in networks)
     return kept_loss - whole_loss
 
 
@@ -101,7 +83,7 @@ def changes_of_orders(network, law, loss, orders, sizes, method="exact"):
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-12), (np.float32, 1e-5)])
 def test_cumulative_sums_are_the_kept_networks_at_every_size(loss, scaling, biases, dtype, tolerance):
     network = make_network((4, 9, N_OUTPUTS[loss]), scaling=scaling, biases=biases, dtype=dtype)
-    law, orders, sizes = make_data(150, 4, loss), random_orders(9, 3), range(1, 10)
+    law, orders, sizes = random_law(loss, 150, 4, seed=1), random_orders(9, 3), range(1, 10)
     found = changes_of_orders(network, law, loss, orders, sizes)
     expected = [[plain_change(network, law, loss, [order[:m]]) for m in sizes] for order in orders]
     np.testing.assert_allclose(found.changes, expected, rtol=tolerance, atol=tolerance)
@@ -111,7 +93,7 @@ def test_cumulative_sums_are_the_kept_networks_at_every_size(loss, scaling, bias
 
 
 def test_sizes_may_be_few_and_sets_need_not_grow_to_all_neurons():
-    network, law, orders = make_network((4, 9, 2)), make_data(20, 4, "square"), random_orders(9, 3)
+    network, law, orders = make_network((4, 9, 2)), random_law("square", 20, 4, seed=1), random_orders(9, 3)
     every = changes_of_orders(network, law, "square", orders, range(1, 10))
     some = changes_of_orders(network, law, "square", orders, [2, 3, 7])
     np.testing.assert_allclose(some.changes, every.changes[:, [1, 2, 6]], rtol=1e-13)
@@ -119,7 +101,7 @@ def test_sizes_may_be_few_and_sets_need_not_grow_to_all_neurons():
 
 @pytest.mark.parametrize(("chunk", "sums_at_once"), [(7, 2**15), (1024, 1), (200, 4 * 5 * 2 * 128)])
 def test_blocks_of_samples_and_chains_do_not_matter(monkeypatch, chunk, sums_at_once):
-    network, law, orders = make_network((4, 9, 2)), make_data(300, 4, "square"), random_orders(9, 11)
+    network, law, orders = make_network((4, 9, 2)), random_law("square", 300, 4, seed=1), random_orders(9, 11)
     whole = changes_of_orders(network, law, "square", orders, [1, 2, 4, 6, 9], method="sample")
     monkeypatch.setattr(network_module, "CHUNK", chunk)
     monkeypatch.setattr(nested, "SUMS_AT_ONCE", sums_at_once)
@@ -136,10 +118,12 @@ def test_as_many_chains_at_once_as_fit_and_at_least_one():
 
 def test_the_variance_from_the_samples_is_that_of_the_mean_over_chains(monkeypatch):
     monkeypatch.setattr(network_module, "CHUNK", 7)
-    network, law, orders = make_network((4, 6, 2)), make_data(40, 4, "square"), random_orders(6, 5)
+    network, law, orders = make_network((4, 6, 2)), random_law("square", 40, 4, seed=1), random_orders(6, 5)
     found = changes_of_orders(network, law, "square", orders, [2, 6], method="sample")
-    whole = plain_loss("square", law.y, network.predict(law.x))
-    by_sample = np.mean([plain_loss("square", law.y, network.keep([o[:2]]).predict(law.x)) - whole for o in orders], 0)
+    whole = losses_of_samples("square", law.y, network.predict(law.x))
+    by_sample = np.mean(
+        [losses_of_samples("square", law.y, network.keep([o[:2]]).predict(law.x)) - whole for o in orders], 0
+    )
     np.testing.assert_allclose(found.sampling_variance, [by_sample.var(ddof=1) / 40, 0], rtol=1e-12)
 
 
@@ -216,7 +200,7 @@ def test_the_interval_of_another_quantile_does_not_cover():
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_quantiles_are_those_of_all_subsets(loss):
-    network, law = make_network((3, 8, N_OUTPUTS[loss]), activation="tanh"), make_data(12, 3, loss)
+    network, law = make_network((3, 8, N_OUTPUTS[loss]), activation="tanh"), random_law(loss, 12, 3, seed=1)
     sizes, quantiles = range(1, 9), [0.05, 0.25, 0.5, 0.9]
     # 64 intervals in all, each wrong in 1 of 10,000 cases.
     table = dropout_quantiles(network, law, sizes, loss=loss, quantiles=quantiles, level=0.9999, rng=3)
@@ -236,7 +220,7 @@ def test_quantiles_are_those_of_all_subsets(loss):
 
 
 def test_quantiles_of_few_neurons_are_narrowed_down():
-    network, law = make_network((3, 8, 2)), make_data(12, 3, "square")
+    network, law = make_network((3, 8, 2)), random_law("square", 12, 3, seed=1)
     changes = enumerated_changes(network, law, "square", (3,))
     row = dropout_quantiles(network, law, [3], quantiles=[0.5], n_permutations=4000, rng=0).iloc[0]
     # Between the 47% and the 53% quantile: 4000 orders know the rank to 0.8%.
@@ -244,7 +228,7 @@ def test_quantiles_of_few_neurons_are_narrowed_down():
 
 
 def test_the_table_follows_the_entries():
-    network, law = make_network((4, 9, 2)), make_data(20, 4, "square")
+    network, law = make_network((4, 9, 2)), random_law("square", 20, 4, seed=1)
     table = dropout_quantiles(network, law, [5, (2,), np.int64(9), 5], quantiles=(0.9, 0.1), n_permutations=50, rng=0)
     assert list(table.columns) == COLUMNS
     assert table["n_kept"].tolist() == [5, 5, (2,), (2,), 9, 9, 5, 5]
@@ -271,7 +255,7 @@ def test_the_mean_over_orders_agrees_with_the_exact_one():
 
 @pytest.mark.parametrize("loss", [name for name in LOSSES if name != "square"])
 def test_the_curve_of_any_other_loss_is_that_of_random_orders(loss):
-    network, law = make_network((3, 7, N_OUTPUTS[loss])), make_data(15, 3, loss)
+    network, law = make_network((3, 7, N_OUTPUTS[loss])), random_law(loss, 15, 3, seed=1)
     curve = dropout_curve(network, law, range(1, 8), loss=loss, n_subsets=300, rng=6)
     drawn = dropout_quantiles(network, law, range(1, 8), loss=loss, quantiles=[0.5], n_permutations=300, rng=6)
     for name in ("mean_change", "std_change", "standard_error", "method", "n_neurons", "risk"):
@@ -297,7 +281,7 @@ def test_the_standard_error_counts_orders_and_fresh_samples():
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_deeper_networks_have_subsets_drawn(loss):
-    network, law = make_network((3, 4, 4, N_OUTPUTS[loss]), activation="tanh"), make_data(12, 3, loss)
+    network, law = make_network((3, 4, 4, N_OUTPUTS[loss]), activation="tanh"), random_law(loss, 12, 3, seed=1)
     options = {"quantiles": [0.1, 0.5, 0.9], "n_permutations": 300, "level": 0.9999}
     table = dropout_quantiles(network, law, [2, (3, 1), (4, 4)], loss=loss, **options, rng=4)
     for entry, rows in zip([(2, 2), (3, 1)], (table[:3], table[3:6]), strict=True):
@@ -329,10 +313,14 @@ def test_deeper_networks_have_subsets_drawn(loss):
         ({"loss": "hinge"}, ValueError, "unknown loss 'hinge'"),
         ({"loss": "cross-entropy"}, ValueError, "'cross-entropy' does not suit the targets"),
         ({"rng": None}, TypeError, "dropout_quantiles needs rng="),
-        ({"law": make_data(5, 4, "logistic")}, ValueError, "network has 3 inputs, but the law Empirical has 4"),
+        (
+            {"law": random_law("logistic", 5, 4, seed=1)},
+            ValueError,
+            "network has 3 inputs, but the law Empirical has 4",
+        ),
     ],
 )
 def test_bad_input(options, error, message):
-    arguments = {"law": make_data(5, 3, "logistic"), "n_kept": [2], "rng": 0} | options
+    arguments = {"law": random_law("logistic", 5, 3, seed=1), "n_kept": [2], "rng": 0} | options
     with pytest.raises(error, match=message):
         dropout_quantiles(make_network((3, 4, 1)), arguments.pop("law"), arguments.pop("n_kept"), **arguments)

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from meanfield.plots.connectivity import WAYS, barrier_against_width, better_halves, loss_along_ways
+from meanfield.plots.files import save_figure
 from meanfield.plots.planes import loss_on_plane
-from meanfield.plots.style import save_figure
 from meanfield.studies.connectivity_tables import exponents_in_width, ladder_slopes
 from meanfield.studies.connectivity_ways import CERTIFIED, UNTRAINED
 from meanfield.studies.connectivity_ways import WAYS as STUDIED

@@ -28,6 +28,7 @@ from meanfield.plots.dropout import (
     neuron_variance_against_width,
     over_time,
 )
+from meanfield.plots.files import save_figure
 
 WIDTHS = (16, 64, 256)
 DATA = {"digits": 90.0, "gaussians": 15.0}
@@ -221,7 +222,7 @@ def test_pyplot_is_never_imported_and_matplotlib_not_with_the_package():
 def test_saved_files_are_a_dateless_pdf_and_a_200_dpi_png_of_the_same_bytes_every_time(tmp_path):
     figure = change_at_half(summary_frame(data=("digits",)))
     folders = [tmp_path / "new" / name for name in "ab"]
-    saved = [style.save_figure(figure, folder, "half.v1") for folder in folders]
+    saved = [save_figure(figure, folder, "half.v1") for folder in folders]
     assert saved == [[folder / "half.v1.pdf", folder / "half.v1.png"] for folder in folders]
     assert all(first.read_bytes() == second.read_bytes() for first, second in zip(*saved, strict=True))
     pdf, png = saved[0]

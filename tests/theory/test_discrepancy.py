@@ -54,11 +54,15 @@ def test_the_fit_is_the_least_constant_of_its_place():
 
 
 def test_distances_that_obey_the_form_pass():
-    assert not checked(gaps())["fails"].any()
+    table = checked(gaps())
+    assert (table["gap_low"] <= table["bound"]).all()
+    assert not table["fails"].any()
 
 
 def test_smaller_ones_refute_nothing():
-    assert not checked(gaps(rate_in_d=-0.5, rate_in_n=-0.5))["fails"].any()
+    table = checked(gaps(rate_in_d=-0.5, rate_in_n=-0.5))
+    assert (table["ratio"] <= 1).all()
+    assert not table["fails"].any()
 
 
 def test_distances_that_grow_faster_with_the_dimension_fail_there():
