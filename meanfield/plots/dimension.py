@@ -42,7 +42,7 @@ SETTINGS: dict[str, Style] = {
     "three-layer": {**CONTROL},
     "three-layer, internal": {"color": "#009E73", "marker": "^", "markersize": 4.5},
 }
-ASIDE = 1.08
+ASIDE = 1.08  # less than half the way to the next m
 ROOM = 1.6  # above the highest mean and below the lowest
 OPEN: Style = {"linestyle": "none", "marker": "^", "markersize": 6, "markerfacecolor": "none", "markeredgewidth": 1.0}
 
