@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -36,9 +37,25 @@ def lasting_interrupts() -> Iterator[Callable[[], None]]:
         if arrived:
             raise KeyboardInterrupt
 
-    with interrupts_to(interrupt):
+    with interrupts_to(interrupt), _silent_loss():
         yield raise_lost
     raise_lost()
+
+
+@contextmanager
+def _silent_loss() -> Iterator[None]:
+    """Print no KeyboardInterrupt that Python loses: it is raised again later."""
+    report = sys.unraisablehook
+
+    def report_others(lost: sys.UnraisableHookArgs) -> None:
+        if lost.exc_type is not KeyboardInterrupt:
+            report(lost)
+
+    sys.unraisablehook = report_others
+    try:
+        yield
+    finally:
+        sys.unraisablehook = report
 
 
 @contextmanager

@@ -61,6 +61,11 @@ def test_help_lists_all_ways_to_choose_kept_neurons():
     assert any_of(study.KEPT) in kept.help
 
 
+@pytest.mark.parametrize("command", STUDIES.values(), ids=STUDIES.keys())
+def test_help_says_how_long_a_study_takes_and_that_it_resumes(command):
+    assert "of processor time with the defaults. Finished runs are kept" in command.epilog
+
+
 @pytest.mark.parametrize("study", ["dropout", "dropout-bounds", "connectivity"])
 def test_gaussians_are_listed_where_they_can_be_learnt(study):
     (data,) = (parameter for parameter in STUDIES[study].params if parameter.name == "data")

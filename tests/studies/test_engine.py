@@ -354,7 +354,7 @@ def interrupt() -> None:
 
 
 def interrupt_in_a_finaliser() -> None:
-    """Raise KeyboardInterrupt where Python prints it and goes on."""
+    """Raise KeyboardInterrupt where Python would print it, and goes on."""
 
     class Dying:
         def __del__(self) -> None:
@@ -390,7 +390,6 @@ def test_an_interrupt_while_workers_end_is_not_lost(grid, store, monkeypatch):
     assert str(summary) == "interrupted: all 4 runs are finished and kept; the same command draws their report"
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(("interrupted", "n_kept"), [(interrupt, 1), (interrupt_in_a_finaliser, 2)])
 def test_an_interrupt_of_this_process_ends_the_run_or_else_the_study(grid, store, interrupted, n_kept):
     def one_run(config, rng):

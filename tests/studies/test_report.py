@@ -36,7 +36,7 @@ def interrupt() -> None:
 
 
 def interrupt_in_a_finaliser() -> None:
-    """Raise KeyboardInterrupt where Python prints it and goes on."""
+    """Raise KeyboardInterrupt where Python would print it, and goes on."""
 
     class Dying:
         def __del__(self) -> None:
@@ -53,7 +53,6 @@ def interrupted_by(interrupted) -> Study:
     return Study("toy", toy_run, STUDY.cost, STUDY.memory, report)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("interrupted", [interrupt, interrupt_in_a_finaliser])
 def test_an_interrupt_while_the_report_is_drawn_is_said_and_the_same_call_draws_it(tmp_path, interrupted):
     first = run_study(interrupted_by(interrupted), RUNS, tmp_path, n_workers=1, progress=False)
