@@ -349,7 +349,11 @@ def test_a_layer_of_one_neuron_is_refused(command):
         (["--n-kept", "7,6"], "hidden layer 2 of the first end has 6 neurons, 6 in use, and no room for the 6"),
         (["--n-kept", "9"], "n_kept must lie in 1..n_neurons=8, got 9"),
         (["--n-kept", "0"], "n_kept must lie in 1..n_neurons=8, got 0"),
-        (["--n-kept", "2,2,2"], "entries of n_kept must be integers or tuples of 2, one a hidden layer, got (2, 2, 2)"),
+        (
+            ["--n-kept", "2,2,2"],
+            "n-kept must be one number for every hidden layer, or 2 separated by commas, one a hidden layer of a.npz, "
+            "got 2,2,2",
+        ),
         (["--n-kept", "half"], "n-kept must be integers separated by commas, got 'half'"),
         (["--kept", "greedi"], "unknown kept 'greedi': did you mean 'greedy'?"),
         (["--second-keeps", "complemnt"], "unknown second-keeps 'complemnt': did you mean 'complement'?"),

@@ -53,7 +53,6 @@ __all__ = [
 
 KEPT = ("first", *SUBSET_METHODS)
 SECOND_KEEPS = ("own", "same", "complement")
-
 BEZIER_BATCH = 100
 FIGURE = "loss-along-path"
 
@@ -138,7 +137,7 @@ def join(request: Request, *, progress: bool = False) -> Connection:
     ends = Network.load(request.first), Network.load(request.second)
     law = find_data(request.data, split=request.split, target=request.target)
     for file, network in zip((request.first, request.second), ends, strict=True):
-        _check_data(request, file, network, law)
+        _check_fit(request, file, network, law)
     check_targets(request.loss, law.y)
     started = time.perf_counter()
     path = connect(*ends, **_kept_sets(request, ends, law))
@@ -191,8 +190,7 @@ def comparison(connection: Connection, curves: Mapping[str, Baseline]) -> pd.Dat
     """
     path = Baseline(BuiltCurve(connection.path), connection.losses, connection.seconds)
     rows = [{"way": "path", **_found(path, "vertex_maximum"), "values": "certified", **_cost(path)}]
-    for name, curve in curves.items():
-        rows.append({"way": name, **_found(curve, "maximum"), "values": "lower bound", **_cost(curve)})
+    rows += [{"way": name, **_found(c, "maximum"), "values": "lower bound", **_cost(c)} for name, c in curves.items()]
     return pd.DataFrame(rows)
 
 
@@ -227,7 +225,12 @@ def save_baselines(connection: Connection, curves: Mapping[str, Baseline], folde
     save_figure(loss_along_path(connection.losses, losses), folder, FIGURE)
 
 
-def _check_data(request: Request, file: str, network: Network, law: Empirical) -> None:
+def _check_fit(request: Request, file: str, network: Network, law: Empirical) -> None:
+    if request.n_kept is not None and len(request.n_kept) not in (1, network.n_hidden):
+        raise ValueError(
+            f"n-kept must be one number for every hidden layer, or {network.n_hidden} separated by commas, one a "
+            f"hidden layer of {file}, got {','.join(map(str, request.n_kept))}"
+        )
     if network.widths[0] != law.dim:
         raise ValueError(
             f"{file} takes {network.widths[0]} inputs, but {request.data} has {law.dim}: give inputs as the networks "

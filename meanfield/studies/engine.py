@@ -3,31 +3,44 @@
 from __future__ import annotations
 
 import os
-import signal
 import threading
 import time
 import traceback
-import warnings
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
-from multiprocessing import resource_tracker
+from multiprocessing import active_children, resource_tracker
+from multiprocessing.process import BaseProcess
+from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 import joblib
 import numpy as np
 import pandas as pd
+from joblib.externals.loky import ProcessPoolExecutor
 from tqdm import tqdm
 
 from meanfield.checks import check_integer, check_positive
+from meanfield.studies.interrupts import hidden_interrupts, interrupts_to, lasting_interrupts
 from meanfield.studies.provenance import source_hash
 from meanfield.studies.store import Store, config_hash
 
 __all__ = ["Failure", "OneRun", "RunSummary", "run_all", "run_rng"]
 
 OneRun = Callable[[Any, np.random.Generator], Mapping[str, pd.DataFrame]]
+
+THREAD_NUMBERS = (
+    "MEANFIELD_NUM_THREADS",
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMBA_NUM_THREADS",
+)
 
 
 @dataclass(frozen=True)
@@ -59,6 +72,8 @@ class RunSummary:
         return self.n_finished_before + self.n_finished_now
 
     def __str__(self) -> str:
+        if self.interrupted and self.n_kept == self.n_runs:
+            return f"interrupted: all {self.n_runs} runs are finished and kept; the same command draws their report"
         if self.interrupted:
             return (
                 f"interrupted: {self.n_kept} of {self.n_runs} runs are finished and kept; "
@@ -132,6 +147,7 @@ class _Job(NamedTuple):
 
 _Outcome = tuple[_Job, Failure | None]
 _Execute = Callable[[_Job], _Outcome]
+_Arrivals = SimpleQueue[Future[_Outcome] | None]  # what this process waits for: a finished job, or None, an interrupt
 
 
 def _jobs(configs: list[Any], cost: Callable[[Any], float] | None) -> list[_Job]:
@@ -172,43 +188,48 @@ def _progress_bar(progress: bool | None, unit: str) -> tqdm:
 
 @contextmanager
 def _outcomes(execute: _Execute, jobs: list[_Job], n_workers: int) -> Iterator[Iterator[_Outcome]]:
-    """Yield an iterator over finished jobs; on leaving, worker processes still at work are ended."""
+    """Yield an iterator over finished jobs, which Ctrl-C ends; on leaving, worker processes are ended."""
     if n_workers <= 1:
-        yield map(execute, jobs)
+        with lasting_interrupts() as raise_lost:
+            yield _one_by_one(execute, jobs, raise_lost)
         return
-    tasks = [joblib.delayed(_in_worker)(os.getpid(), execute, job) for job in jobs]
+    arrivals: _Arrivals = SimpleQueue()
+    others = active_children()
+    with interrupts_to(lambda: arrivals.put(None)):
+        executor = ProcessPoolExecutor(n_workers, env=dict.fromkeys(THREAD_NUMBERS, "1"))
+        try:
+            _submit(executor, execute, jobs, arrivals)
+            yield (_outcome(arrivals.get()) for _ in jobs)
+        finally:
+            _end(executor, others)
+    if not arrivals.empty():
+        raise KeyboardInterrupt
+
+
+def _one_by_one(execute: _Execute, jobs: list[_Job], raise_lost: Callable[[], None]) -> Iterator[_Outcome]:
+    for job in jobs:
+        yield execute(job)
+        raise_lost()
+
+
+def _submit(executor: ProcessPoolExecutor, execute: _Execute, jobs: list[_Job], arrivals: _Arrivals) -> None:
     resource_tracker.ensure_running()  # started later, it would let interrupts through again
-    with ExitStack() as stack:
-        with _interrupts_held():
-            with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
-                parallel = joblib.Parallel(n_workers, return_as="generator_unordered", batch_size=1)
-            outcomes = parallel(tasks)
-            stack.callback(_end, outcomes)
-        yield outcomes
+    with hidden_interrupts():  # from the processes, which this one ends
+        for job in jobs:
+            executor.submit(_in_worker, os.getpid(), execute, job).add_done_callback(arrivals.put)
 
 
-def _end(outcomes: Generator[Any]) -> None:
-    with _interrupts_held(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # joblib warns that work is cancelled: that is the purpose
-        outcomes.close()
+def _end(executor: ProcessPoolExecutor, others: list[BaseProcess]) -> None:
+    # Asked to kill them itself, the executor's thread raises KeyError over a job that it has not handed out yet.
+    for process in set(active_children()).difference(others):
+        process.terminate()
+    executor.shutdown()
 
 
-@contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Hold Ctrl-C back until the end; processes started meanwhile never see it, this one ends them."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # Python interrupts the main thread alone
-        return
-    arrived: list[int] = []
-    handler = signal.signal(signal.SIGINT, lambda number, frame: arrived.append(number))
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited, which a handler is not
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        signal.signal(signal.SIGINT, handler)
-    if arrived:
-        signal.raise_signal(signal.SIGINT)
+def _outcome(arrival: Future[_Outcome] | None) -> _Outcome:
+    if arrival is None:
+        raise KeyboardInterrupt
+    return arrival.result()
 
 
 def _execute(one_run: OneRun, store: Store, root_seed: int, job: _Job) -> _Outcome:
@@ -227,7 +248,7 @@ def _execute(one_run: OneRun, store: Store, root_seed: int, job: _Job) -> _Outco
 
 
 def _in_worker(parent: int, execute: _Execute, job: _Job) -> _Outcome:
-    os.environ["MEANFIELD_NUM_THREADS"] = "1"
+    tqdm.set_lock(threading.RLock())  # that of all processes is a semaphore, left behind by one that is ended
     _end_with(parent)
     return execute(job)
 

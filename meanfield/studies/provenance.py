@@ -17,7 +17,7 @@ import threadpoolctl
 __all__ = ["provenance", "source_hash"]
 
 PACKAGE = Path(__file__).resolve().parents[1]
-READERS = ("plots/*", "studies/*report.py", "studies/*tables.py", "cli.py", "__main__.py")
+READERS = ("plots/*", "studies/*report.py", "studies/*tables.py", "commands/*", "cli.py", "__main__.py")
 BLAS_TRAITS = ("internal_api", "version", "architecture")
 LIBRARIES = ("numpy", "numba", "scipy", "pandas", "pyarrow")
 

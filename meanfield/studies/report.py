@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ import pandas as pd
 from meanfield.kernels.threads import available_threads
 from meanfield.plots.files import save_figure
 from meanfield.studies.engine import OneRun, RunSummary, run_all
+from meanfield.studies.interrupts import lasting_interrupts
 from meanfield.studies.memory import expected_memory
 from meanfield.studies.store import Store
 from meanfield.theory.scaling import ExponentFit, fit_exponent
@@ -76,6 +77,7 @@ def run_study(
 ) -> StudyResult:
     """Run what has no record yet in ``folder``, then report on all that is finished; interrupted, do not report.
 
+    Ctrl-C at any time returns the summary of what is kept, and the same call goes on from there.
     ``say`` is told, in one line, the memory expected of the runs that are missing.
 
     See Also
@@ -102,12 +104,21 @@ def run_study(
     finished = [run for run in runs if store.has(run, root_seed=root_seed)]
     if summary.interrupted or not finished:
         return StudyResult(summary, None, [])
+    try:
+        with lasting_interrupts():
+            return StudyResult(summary, *_reported(study, store, finished, root_seed))
+    except KeyboardInterrupt:
+        return StudyResult(replace(summary, interrupted=True), None, [])
+
+
+def _reported(study: Study, store: Store, finished: Sequence[Any], root_seed: int) -> tuple[Report, list[Path]]:
+    """Draw the report and write it, the manifest last."""
     report = study.report(store, finished)
     files = [store.export_csv(name, frame) for name, frame in report.tables.items()]
     for name, figure in report.figures.items():
         files += save_figure(figure, store.folder / "figures", name)
     files.append(store.write_manifest(finished, study=study.name, root_seed=root_seed, verdict=list(report.words)))
-    return StudyResult(summary, report, files)
+    return report, files
 
 
 def diverged_runs(store: Store, runs: Sequence[Any]) -> dict[Any, str]:

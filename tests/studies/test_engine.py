@@ -349,18 +349,56 @@ def check_resumed(configs: list[ToyRun], tmp_path: Path, n_kept: int) -> None:
     pd.testing.assert_frame_equal(resumed.frames("draws", configs), whole.frames("draws", configs), check_exact=True)
 
 
-def test_an_interrupt_while_workers_start_is_held_not_lost():
-    reached = []
+def interrupt() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
 
-    def start_workers() -> None:
-        with engine._interrupts_held():
-            os.kill(os.getpid(), signal.SIGINT)
+
+def interrupt_in_a_finaliser() -> None:
+    """Raise KeyboardInterrupt where Python would print it, and goes on."""
+
+    class Dying:
+        def __del__(self) -> None:
+            interrupt()
             time.sleep(0.01)
-            reached.append("end")
 
-    with pytest.raises(KeyboardInterrupt):
-        start_workers()
-    assert reached == ["end"]
+    Dying()
+
+
+def test_an_interrupt_while_workers_start_is_not_lost(grid, store, monkeypatch):
+    submit = engine._submit
+
+    def interrupted(*arguments) -> None:
+        interrupt_in_a_finaliser()
+        submit(*arguments)
+
+    monkeypatch.setattr(engine, "_submit", interrupted)
+    summary = run(grid, store, n_workers=2)
+    assert summary.interrupted
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_an_interrupt_while_workers_end_is_not_lost(grid, store, monkeypatch):
+    end = engine._end
+
+    def interrupted(*arguments) -> None:
+        interrupt_in_a_finaliser()
+        end(*arguments)
+
+    monkeypatch.setattr(engine, "_end", interrupted)
+    summary = run(grid, store, n_workers=2)
+    assert summary == RunSummary(4, n_finished_before=0, n_finished_now=4, failures=(), interrupted=True)
+    assert str(summary) == "interrupted: all 4 runs are finished and kept; the same command draws their report"
+
+
+@pytest.mark.parametrize(("interrupted", "n_kept"), [(interrupt, 1), (interrupt_in_a_finaliser, 2)])
+def test_an_interrupt_of_this_process_ends_the_run_or_else_the_study(grid, store, interrupted, n_kept):
+    def one_run(config, rng):
+        if config == grid[1]:
+            interrupted()
+        return toy_run(config, rng)
+
+    summary = run_all(one_run, grid, store, root_seed=0, n_workers=1)
+    assert (summary.n_kept, summary.interrupted) == (n_kept, True)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 

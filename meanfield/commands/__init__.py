@@ -1,0 +1,1 @@
+"""The commands of the command line: options in, studies run, words out; no science."""
