@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import numbers
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
+    "BlowUpWarning",
     "DivergenceError",
     "MeanfieldWarning",
     "check_choice",
@@ -36,6 +37,10 @@ class MeanfieldWarning(UserWarning):
     """A result that is valid but probably not what was meant."""
 
 
+class BlowUpWarning(MeanfieldWarning, RuntimeWarning):
+    """Training ended far above where it began, though its numbers are finite still."""
+
+
 class DivergenceError(ArithmeticError):
     """Training produced a value that is not finite; ``trajectory`` holds what was computed before."""
 
@@ -44,14 +49,14 @@ class DivergenceError(ArithmeticError):
         self.trajectory = trajectory
 
 
-def check_choice(name: str, value: object, choices: Iterable[str]) -> str:
-    """Return ``value`` if it is one of ``choices``; otherwise suggest the nearest name."""
+def check_choice(name: str, value: object, choices: Iterable[str], *, besides: str = "") -> str:
+    """Return ``value`` if it is one of ``choices``; otherwise suggest the nearest name, and what else is allowed."""
     known = sorted(choices)
     if isinstance(value, str) and value in known:
         return value
     nearest = difflib.get_close_matches(str(value), known, n=1, cutoff=0.5)
     hint = f"did you mean {nearest[0]!r}? " if nearest else ""
-    raise ValueError(f"unknown {name} {value!r}: {hint}known: {', '.join(known)}")
+    raise ValueError(f"unknown {name} {value!r}: {hint}known: {', '.join(known)}{besides}")
 
 
 def check_file(path: str | os.PathLike[str]) -> Path:
@@ -124,11 +129,17 @@ def check_rng(rng: Any, purpose: str) -> np.random.Generator:
     )
 
 
-def check_sequence(name: str, values: Any, items: str, *, length: int | None = None) -> list[Any]:
-    """Return the items, ``items`` in words, of an iterable that is no string; of ``length`` of them if it is given."""
+def check_sequence(
+    name: str, values: Any, items: str, *, length: int | None = None, example: Sequence[Any] = ()
+) -> list[Any]:
+    """Return the items, ``items`` in words, of an iterable that is no string; of ``length`` of them if it is given.
+
+    A lone item of the type of those in the ``example`` is to be put in brackets; anything else is shown the example.
+    """
     is_scalar = isinstance(values, np.ndarray) and values.ndim == 0
     if is_scalar or isinstance(values, str | bytes) or not isinstance(values, Iterable):
-        remedy = f": pass [{values!r}]" if isinstance(values, numbers.Number) else ""
+        is_item = type(values) in map(type, example)
+        remedy = f": pass [{values!r}]" if is_item else f": pass e.g. {example}" if example else ""
         raise TypeError(f"{name} must be a sequence of {items}, got {values!r}{remedy}")
     given = list(values)
     if length is not None and len(given) != length:
@@ -145,7 +156,8 @@ def check_subset(name: str, indices: Any, size: int) -> NDArray[np.intp]:
     if array.dtype == np.bool_ or (array.size and not np.issubdtype(array.dtype, np.integer)):
         raise TypeError(f"{name} must hold integer positions, got dtype {array.dtype}: use numpy.flatnonzero on a mask")
     if array.ndim != 1 or array.size == 0:
-        raise ValueError(f"{name} must be a non-empty one-dimensional array, got shape {array.shape}")
+        remedy = ": pass positions, not their number" if array.ndim == 0 else ""
+        raise ValueError(f"{name} must be a non-empty one-dimensional array, got shape {array.shape}{remedy}")
     if array.min() < 0 or array.max() >= size:
         raise ValueError(f"{name} must lie in 0..{size - 1}, got values {array.min()}..{array.max()}")
     if np.unique(array).size != array.size:

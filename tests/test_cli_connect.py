@@ -149,7 +149,7 @@ def test_first_neurons_are_kept_as_asked(command, second_keeps, n_kept):
     done = command("--second-keeps", second_keeps, *(["--n-kept", n_kept] if n_kept else []))
     sizes = {"2": (2, 2), "3,2": (3, 2)}.get(n_kept)
     kept = None if sizes is None else [np.arange(m) for m in sizes]
-    expected, _ = plain(kept, second_keeps="complement" if second_keeps == "complement" else "same")
+    expected, _ = plain(kept, second_keeps=second_keeps)
     assert done.code == 0, done.err
     assert WeightPath.load("out/path.npz") == expected
 
@@ -246,6 +246,15 @@ def test_a_path_without_barrier_says_so(command):
         Network(weights, [np.zeros_like(b) for b in a.biases], activation="relu", scaling="mean-field").save(name)
     done = command()
     assert "barrier 0: the loss is nowhere on the path above that of the worse end" in done.out
+
+
+def test_a_bezier_curve_that_blows_up_is_said(command):
+    for seed, name in ((3, "a.npz"), (4, "b.npz")):
+        make_network((3, 8, 2), activation="tanh", scaling="standard", seed=seed).save(name)
+    done = command("--baselines", "--bezier-steps", "50", "--bezier-step-size", "1e3")
+    assert done.code == 0, done.err
+    assert "warning: the loss at the end, " in done.err
+    assert "reduce step_size, now 1000" in done.err
 
 
 def test_a_bezier_curve_that_diverges_is_said_and_does_not_lose_the_rest(command):

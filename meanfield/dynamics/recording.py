@@ -37,7 +37,7 @@ class Recording:
         """Return the recorded steps in order, the last one always among them."""
         if self.steps is None:
             return log_spaced_steps(n_steps)
-        given = check_sequence("record.steps", self.steps, "integers")
+        given = check_sequence("record.steps", self.steps, "integers", example=[1])
         chosen = {check_integer("record.steps", step, least=0, most=n_steps) for step in given}
         return sorted(chosen | {n_steps})
 
@@ -86,15 +86,16 @@ class Trajectory:
 
 
 class Recorder:
-    """Collects the rows of the records, and the networks asked for."""
+    """Collects the rows of the records, the networks asked for, and the losses of the last ``n_latest`` steps."""
 
-    def __init__(self, record: Recording, step_size: float, n_steps: int) -> None:
-        self._record, self._step_size = record, step_size
+    def __init__(self, record: Recording, step_size: float, n_steps: int, n_latest: int) -> None:
+        self._record, self._step_size, self._n_latest = record, step_size, n_latest
         self._steps = record.resolved_steps(n_steps)
         self._measured: dict[int, dict[str, float]] = {}
         self._rows: list[dict[str, Any]] = []
         self._step, self._sum, self._count = 0, 0.0, 0
         self.networks: dict[int, Network] = {}
+        self.latest = np.empty(0)
 
     def network_steps(self, start: int, stop: int) -> list[int]:
         """Return the steps in start..stop whose network is asked for."""
@@ -117,6 +118,7 @@ class Recorder:
         self._sum += losses[used:].sum()
         self._count += losses.size - used
         self._step = stop
+        self.latest = np.concatenate([self.latest, losses])[-self._n_latest :]
 
     def _close_row(self, step: int, loss: float) -> None:
         self._rows.append({"step": step, "time": step * self._step_size, "loss": loss})

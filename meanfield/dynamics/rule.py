@@ -51,14 +51,15 @@ def trained_arrays(trained: str | Iterable[int | str], network: Network) -> froz
     held = [f"weight_{layer}" for layer in range(depth + 1)]
     held += [f"bias_{layer}" for layer in range(depth + 1) if network.biases is not None]
     if isinstance(trained, str):
-        check_choice("trained", trained, ("all", "internal"))
+        listed = f", or a list of layers 0..{depth} and of {', '.join(held)}"
+        check_choice("trained", trained, ("all", "internal"), besides=listed)
         chosen: list[int | str] = list(range(depth + 1) if trained == "all" else range(1, depth))
     else:
-        chosen = check_sequence("trained", trained, "layers and arrays, or 'all' or 'internal'")
+        chosen = check_sequence("trained", trained, "layers and arrays, or 'all' or 'internal'", example=[0])
     names = set()
     for item in chosen:
         if isinstance(item, str):
-            names.add(check_choice("trained array", item, held))
+            names.add(check_choice("trained array", item, held, besides=f", or a layer 0..{depth}"))
         else:
             layer = check_integer("trained layer", item, least=0, most=depth)
             names |= {name for name in held if name.endswith(f"_{layer}")}

@@ -19,13 +19,14 @@ from meanfield.checks import (
     check_rng,
 )
 from meanfield.dynamics.base_trainer import Array, Trainer, is_finite
+from meanfield.dynamics.blow_up import JUDGED_SAMPLES, warn_of_blow_up
 from meanfield.dynamics.multilayer_trainer import MultilayerTrainer
 from meanfield.dynamics.recording import Recorder, Recording, Trajectory, check_recording
 from meanfield.dynamics.rule import Rule, check_rule, trained_arrays
 from meanfield.dynamics.schedules import Schedule, step_sizes
 from meanfield.dynamics.trainer import TwoLayerTrainer
 from meanfield.kernels.threads import available_threads
-from meanfield.model.laws import Law, checked_sample
+from meanfield.model.laws import Empirical, Law, checked_sample
 from meanfield.model.losses import check_loss, check_targets
 from meanfield.model.network import Network
 from meanfield.model.risk import check_fit
@@ -106,6 +107,11 @@ def run_sgd(
     ValueError, TypeError : bad arguments, before any work
     DivergenceError : a loss or weight became infinite or NaN
 
+    Warns
+    -----
+    MeanfieldWarning : the loss of the last 100 samples, each before its step, is more than 10 times both that of the
+        start and that of zero outputs. Not of runs with a temperature, whose noise may carry the loss anywhere
+
     Notes
     -----
     Memory: the arrays three times over (in training, the latest known to be finite, a recorded one), at most 128
@@ -141,15 +147,17 @@ def run_sgd(
         largest_step_size=plan.largest_step_size(),
     )
     check_rule(rule, network)
-    recorder = Recorder(check_recording(record), plan.step_size, plan.n_steps)
+    recorder = Recorder(check_recording(record), plan.step_size, plan.n_steps, plan.judged_steps)
     generator = check_rng(rng, "run_sgd")
-    samples = _Samples(law, plan.n_samples, network.dtype, loss, generator)
+    samples = _Samples(law, plan, network.dtype, loss, generator)
     threads = available_threads() if n_threads is None else check_integer("n_threads", n_threads, least=1)
     with _trainer(network, rule, threads, generator) as trainer:
         status, final = _train(trainer, plan, samples, recorder, progress)
     trajectory = Trajectory(final, recorder.table(), status, recorder.networks)
     if trajectory.diverged and on_divergence == "raise":
         raise DivergenceError(status, trajectory)
+    if not trajectory.diverged and rule.temperature == 0:
+        warn_of_blow_up(float(recorder.latest.mean()), network, Empirical(*samples.latest), loss, plan.step_size)
     return trajectory
 
 
@@ -172,6 +180,10 @@ class _Plan:
     def n_samples(self) -> int:
         return self.n_steps * self.batch_size
 
+    @property
+    def judged_steps(self) -> int:
+        return -(-JUDGED_SAMPLES // self.batch_size)
+
     def sizes(self, start: int, stop: int) -> NDArray[np.float64]:
         """Step sizes of the steps start + 1 .. stop."""
         return step_sizes(self.step_size, start + 1, stop, self.schedule)
@@ -190,14 +202,16 @@ class _Plan:
 
 
 class _Samples:
-    """Draws from a law in chunks that depend on its shapes and the samples left, and hands them out in order."""
+    """Draws in chunks that depend on shapes and the samples left, hands samples out in order and keeps the latest."""
 
-    def __init__(self, law: Law, n_samples: int, dtype: np.dtype[Any], loss: str, rng: np.random.Generator) -> None:
-        self._law, self._left, self._dtype, self._loss, self._rng = law, n_samples, dtype, loss, rng
+    def __init__(self, law: Law, plan: _Plan, dtype: np.dtype[Any], loss: str, rng: np.random.Generator) -> None:
+        self._law, self._left, self._dtype, self._loss, self._rng = law, plan.n_samples, dtype, loss, rng
         self.numbers_per_sample = law.dim + law.n_outputs
         self._chunk = max(1, NUMBERS_PER_CHUNK // self.numbers_per_sample)
         self._x = np.empty((0, law.dim), dtype)
         self._y = np.empty((0, law.n_outputs), dtype)
+        self._judged = plan.judged_steps * plan.batch_size
+        self.latest = [self._x, self._y]
 
     def take(self, n: int) -> tuple[Array, Array]:
         """Return the next ``n`` samples."""
@@ -212,6 +226,8 @@ class _Samples:
             held += size
         x, y = np.concatenate(drawn_x), np.concatenate(drawn_y)
         self._x, self._y = x[n:], y[n:]
+        pairs = zip(self.latest, (x[:n], y[:n]), strict=True)
+        self.latest = [np.concatenate([old, new[-self._judged :]])[-self._judged :] for old, new in pairs]
         return np.ascontiguousarray(x[:n]), np.ascontiguousarray(y[:n])
 
 

@@ -12,15 +12,16 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from meanfield.checks import DivergenceError, check_integer, check_nonnegative, check_positive, check_rng
+from meanfield.dynamics.blow_up import warn_of_blow_up
 from meanfield.dynamics.multipliers import sgd_multipliers
 from meanfield.dynamics.schedules import Schedule, step_sizes
 from meanfield.kernels.blas import single_threaded_blas
 from meanfield.landscape.curves import QuadraticBezier, StraightLine
 from meanfield.model.gradient import Gradient, loss_gradient
-from meanfield.model.laws import Law, checked_sample
+from meanfield.model.laws import Empirical, Law, checked_sample
 from meanfield.model.losses import check_loss
 from meanfield.model.network import Network
-from meanfield.model.risk import check_fit
+from meanfield.model.risk import check_fit, risk
 
 __all__ = ["BezierTraining", "bend_gradient", "train_bezier"]
 
@@ -86,6 +87,11 @@ def train_bezier(
     ValueError, TypeError : bad arguments, before any work; targets that do not suit the loss
     DivergenceError : the loss or the bend became infinite or NaN; its ``trajectory`` is the BezierTraining up to then
 
+    Warns
+    -----
+    MeanfieldWarning : at t = 1/2 and on the last samples, the loss is more than 10 times both that of the start and
+        that of zero outputs
+
     References
     ----------
     Garipov et al. 2018, section 3.
@@ -99,7 +105,7 @@ def train_bezier(
     curve = QuadraticBezier(first, StraightLine(first, second).at(0.5) if bend is None else bend, second)
     generator = check_rng(rng, "train_bezier")
     times = generator.spawn(1)[0].random(n_steps)
-    descent, losses = _Descent(curve, momentum), list[float]()
+    descent, losses, middle = _Descent(curve, momentum), list[float](), curve.at(0.5)
     # What overflows is found at the end of its step. Pinned once: each small product would do it anew.
     with np.errstate(over="ignore", invalid="ignore"), single_threaded_blas():
         for t, size in tqdm(zip(times, sizes, strict=True), total=n_steps, unit="step", disable=not progress):
@@ -108,6 +114,9 @@ def train_bezier(
             if mean_loss is None:
                 raise _divergence(_result(descent.curve, times, losses, batch_size), n_steps, step_size)
             losses.append(mean_loss)
+        latest = Empirical(x, y)
+        end = risk(descent.curve.at(0.5), latest, loss=loss).value
+    warn_of_blow_up(end, middle, latest, loss, step_size)
     return _result(descent.curve, times, losses, batch_size)
 
 

@@ -113,7 +113,7 @@ def _apart(taken: Indices, wanted: Indices, n_neurons: int, layer: int) -> Indic
     if spare.size < clash.sum():
         raise ValueError(
             f"hidden layer {layer} has {n_neurons} neurons, too few for the small networks of both ends side by side, "
-            f"of {taken.size} and {wanted.size}: keep at most half of each layer"
+            f"of {taken.size} and {wanted.size}: keep at most {n_neurons} of it in both ends together"
         )
     places = wanted.copy()
     places[clash] = spare[: clash.sum()]

@@ -35,7 +35,9 @@ def checked_entries(network: Network, n_kept: Any) -> list[Entry]:
     TypeError : no sequence, or entries that are not integers
     ValueError : no entries, an entry out of range or for another number of layers
     """
-    entries = [_checked_entry(network, entry) for entry in check_sequence("n_kept", n_kept, "integers")]
+    half = max(1, min(network.widths[1:-1]) // 2)
+    given = check_sequence("n_kept", n_kept, "integers", example=[half])
+    entries = [_checked_entry(network, entry) for entry in given]
     if not entries:
         raise ValueError("n_kept must hold at least one entry, got none: pass e.g. [1]")
     return entries
@@ -93,7 +95,10 @@ def _checked_entry(network: Network, entry: Any) -> Entry:
 
 def _checked_count(m: Any, n_neurons: int) -> int:
     if isinstance(m, bool | np.bool_) or not isinstance(m, Integral):
-        raise TypeError(f"n_kept must hold integers or tuples of them, got {m!r} of type {type(m).__name__}")
+        raise TypeError(
+            f"n_kept must hold integers or tuples of them, got {m!r} of type {type(m).__name__}: give numbers of "
+            f"neurons, such as {max(1, n_neurons // 2)} of {n_neurons}"
+        )
     count = int(m)
     if not 1 <= count <= n_neurons:
         raise ValueError(f"n_kept must lie in 1..n_neurons={n_neurons}, got {count}")

@@ -21,7 +21,7 @@ from meanfield.model.risk import check_fit
 
 __all__ = ["SECOND_KEEPS", "choose_kept", "kept_of_ends"]
 
-SECOND_KEEPS = ("complement", "same")
+SECOND_KEEPS = ("own", "same", "complement")
 
 Indices = NDArray[np.intp]
 Kept = list[Indices]
@@ -125,7 +125,7 @@ def kept_of_ends(kept: Any, ends: Sequence[Network], second_keeps: str) -> tuple
     Parameters
     ----------
     kept : None, one index array a hidden layer, or a pair of these; see `connect`
-    second_keeps : where it is no pair, "same" or the "complement" of the first end's
+    second_keeps : "own", what ``kept`` gives it; where that is no pair, the "same" or the "complement" of the first's
 
     Raises
     ------
@@ -140,8 +140,8 @@ def kept_of_ends(kept: Any, ends: Sequence[Network], second_keeps: str) -> tuple
         )
     common = np.maximum(ends[0].widths[1:-1], ends[1].widths[1:-1])
     is_pair = _is_pair(kept)
-    if is_pair and second_keeps == "complement":
-        raise ValueError("second_keeps='complement' is for one kept set, got a pair: leave one of them out")
+    if is_pair and second_keeps != "own":
+        raise ValueError(f"second_keeps={second_keeps!r} is for one kept set, got a pair: leave one of them out")
     choices = tuple(kept) if kept is not None and is_pair else (kept, kept)
     first = _kept_of(ends[0], choices[0], common, "first")
     if second_keeps == "complement":

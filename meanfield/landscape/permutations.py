@@ -148,7 +148,7 @@ def _named(name: str, estimates: Array) -> dict[str, Array]:
 
 
 def _checked_quantiles(quantiles: Any) -> list[float]:
-    levels = [check_number("quantiles", q) for q in check_sequence("quantiles", quantiles, "numbers")]
+    levels = [check_number("quantiles", q) for q in check_sequence("quantiles", quantiles, "numbers", example=[0.95])]
     if not levels:
         raise ValueError("quantiles must hold at least one number, got none: pass e.g. [0.95]")
     for q in levels:

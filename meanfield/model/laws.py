@@ -184,7 +184,10 @@ class Empirical:
         _check_rows("x", inputs)
         _check_rows("y", targets)
         if len(inputs) != len(targets):
-            raise ValueError(f"x and y must have equally many rows, got {len(inputs)} and {len(targets)}")
+            raise ValueError(
+                f"x and y must have equally many rows, got {len(inputs)} and {len(targets)}: row i of y is the "
+                "target of row i of x"
+            )
         object.__setattr__(self, "x", read_only(inputs))
         object.__setattr__(self, "y", read_only(targets))
 

@@ -245,7 +245,10 @@ class Network:
         given = check_sequence("widths", widths, "integers (d, n_1, .., n_H, C)")
         sizes = [check_integer(f"widths[{i}]", n, least=1) for i, n in enumerate(given)]
         if len(sizes) < 3:
-            raise ValueError(f"widths must be (d, n_1, .., n_H, C) with a hidden layer, got {tuple(given)}")
+            raise ValueError(
+                f"widths must be (d, n_1, .., n_H, C) with a hidden layer, got {tuple(given)}: pass three numbers or "
+                "more, such as (16, 100, 1) for 16 inputs, 100 neurons and one output"
+            )
         check_choice("scaling", scaling, SCALINGS)
         kind = checked_dtype("dtype", dtype)
         law = weight_law(sizes, check_activation(activation), scaling, mean, std)

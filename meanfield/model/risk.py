@@ -203,7 +203,7 @@ def _mean_and_standard_error(parts: Iterator[NDArray[np.float64]]) -> tuple[floa
     for part in parts:
         part_mean = float(part.mean())
         gap, total = part_mean - mean, n + part.size
-        squares += float(np.sum((part - part_mean) ** 2)) + gap**2 * n * part.size / total
+        squares += float(np.sum((part - part_mean) ** 2)) + gap * gap * n * part.size / total
         mean, n = mean + gap * part.size / total, total
     # A single row has no spread.
     return mean, math.sqrt(squares / (n * max(n - 1, 1)))

@@ -7,7 +7,6 @@ found on a curve, a lower bound. Points are means over pairs of networks with 90
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,21 +19,22 @@ from meanfield.plots.path import SEGMENT_KINDS, draw_curves, shade_idle
 from meanfield.plots.style import (
     GUIDE,
     PANEL_HEIGHT,
+    PANEL_WIDTH,
     THEORY,
-    add_legend,
+    Style,
     draw_points,
     draw_power_law,
+    finished,
     mark_widths,
     mean_over_seeds,
-    note_if_empty,
     panels,
     theme,
     width_styles,
 )
+from meanfield.plots.ticks import make_room_for_zero
 
 __all__ = ["WAYS", "WAY_NAMES", "barrier_against_width", "better_halves", "check_ways", "loss_along_ways"]
 
-Style = dict[str, Any]
 _HOLLOW: Style = {"markerfacecolor": "white", "markeredgewidth": 1.0}
 
 # Colours of Okabe and Ito; filled markers are certified maxima.
@@ -67,6 +67,7 @@ EDGE = 0.03  # height of marks for zero, in parts of the panel
 def barrier_against_width(barriers: pd.DataFrame, exponents: pd.DataFrame, *, n_hidden: int = 1) -> Figure:
     """Draw the barrier of every way against width on training and test rows, with the fitted power laws.
 
+    Points of one width stand side by side, so that intervals can be told apart. The figure is as wide as a page.
     The black line has the theorem's first term for its slope, sqrt(log N)/sqrt(N) with one hidden layer and 1/sqrt(N)
     with several, from above the first point of the path that keeps the same half of both ends; its height says
     nothing. A 0 at the lower edge stands for pairs of which none has a barrier.
@@ -86,21 +87,25 @@ def barrier_against_width(barriers: pd.DataFrame, exponents: pd.DataFrame, *, n_
     _check_rows("barriers", barriers, keys, ["n_neurons", "barrier"])
     check_columns("exponents", exponents, [*keys[:3], *_FIT], _FIT)
     splits = [split for split in SPLITS if (barriers["split"] == split).any()]
-    figure, axes = panels([SPLITS[split] for split in splits], WIDTH, [f"{BARRIER} (hollow: a lower bound)"])
+    titles, width = [SPLITS[split] for split in splits], 2 * PANEL_WIDTH / len(splits)
+    figure, axes = panels(titles, WIDTH, [f"{BARRIER} (hollow: a lower bound)"], width=width)
     figure.set_figheight(TALL * PANEL_HEIGHT)
     for panel, split in zip(axes[0], splits, strict=True):
         here, fits = (frame[frame["split"] == split] for frame in (barriers, exponents))
-        for scaling, way, style in _series(here):
+        series = _series(here)
+        places = _APART ** (np.arange(len(series)) - (len(series) - 1) / 2)
+        for (scaling, way, style), place in zip(series, places, strict=True):
             rows, fit = (frame[(frame["scaling"] == scaling) & (frame["way"] == way)] for frame in (here, fits))
-            _draw_series(panel, rows, fit, style)
+            _draw_series(panel, rows.assign(n_neurons=rows["n_neurons"] * place), fit, style)
         _draw_form(panel, here, n_hidden)
         mark_widths(panel, here["n_neurons"])
-    _name_fits(axes[0, 0])
+    _name_fits(axes[0, 0], "power laws")
     _share_range(axes[0], least=_below_means(barriers, ["scaling", "way", "split", "n_neurons"]))
-    return _finished(figure)
+    return finished(figure)
 
 
 _FIT = ["exponent", "constant", "x_min", "x_max"]
+_APART = 1.03  # ratio of the places of two ways at the same width
 
 
 def _series(barriers: pd.DataFrame) -> list[tuple[str, str, Style]]:
@@ -138,8 +143,8 @@ def _below_means(rows: pd.DataFrame, by: list[str]) -> float | None:
     return float(positive.min()) / 2 if len(positive) else None
 
 
-def _name_fits(panel: Axes) -> None:
-    panel.plot([], [], color="0.4", label="fitted power laws", **FITTED)
+def _name_fits(panel: Axes, what: str) -> None:
+    panel.plot([], [], color="0.4", label=f"fitted {what}", **FITTED)
 
 
 def _draw_form(panel: Axes, barriers: pd.DataFrame, n_hidden: int) -> None:
@@ -160,7 +165,8 @@ def loss_along_ways(profile: pd.DataFrame) -> Figure:
 
     Left the dropout path that keeps the same half of both ends, at every width; the function is constant on its idle
     segments, which are shaded, and the loss convex on the others, readout segments. Right all other ways at the largest
-    width, dashed those without a certificate. The error is not convex, and shown on scales of their own.
+    width, dashed those without a certificate. Both share one range, which is logarithmic; errors, which are not convex,
+    may be zero, at its foot.
 
     Parameters
     ----------
@@ -185,8 +191,10 @@ def loss_along_ways(profile: pd.DataFrame) -> Figure:
             panel.set(xscale="linear", xlim=(0, 1))
         _draw_path_at_widths(left, profile[profile["way"] == "dropout"], measure)
         _draw_ways(right, widest, measure)
-        (_share_range if measure == "risk" else _start_at_zero)((left, right))
-    return _finished(figure)
+        if (profile[measure] == 0).any():
+            make_room_for_zero((left, right), profile[measure])
+        _share_range((left, right))
+    return finished(figure)
 
 
 def _draw_path_at_widths(panel: Axes, path: pd.DataFrame, measure: str) -> None:
@@ -209,7 +217,7 @@ def _draw_ways(panel: Axes, rows: pd.DataFrame, measure: str) -> None:
 def better_halves(ladder: pd.DataFrame, slopes: pd.DataFrame) -> Figure:
     """Draw how a better choice of the kept neurons lowers the barrier of the dropout path.
 
-    Left the barrier against m at the largest width, with fitted power laws (the factor (N - m)/(N - 1) in them);
+    Left the barrier against m at the largest width, with what was fitted, a power of m times (N - m)/(N - 1);
     right the barrier against the loss change of the halves at all widths: on the line they are equal.
 
     Parameters
@@ -235,9 +243,9 @@ def better_halves(ladder: pd.DataFrame, slopes: pd.DataFrame) -> Figure:
     for method in widest["method"].unique():
         _draw_in_kept(axes[0, 0], widest[widest["method"] == method], fits.reindex([method]), n_neurons)
     axes[0, 0].set_ylim(bottom=_below_means(widest, ["method", "n_kept"]))
-    _name_fits(axes[0, 0])
+    _name_fits(axes[0, 0], r"$\propto m^p\,(N-m)$")
     _draw_against_change(axes[0, 1], halves)
-    return _finished(figure)
+    return finished(figure)
 
 
 def _draw_in_kept(panel: Axes, rows: pd.DataFrame, fits: pd.DataFrame, n_neurons: int) -> None:
@@ -255,16 +263,9 @@ def _draw_against_change(panel: Axes, halves: pd.DataFrame) -> None:
         rows = positive[positive["method"] == method]
         look = {key: value for key, value in style.items() if key != "label"}
         panel.plot(rows["change"], rows["barrier"], linestyle="none", markeredgewidth=0, alpha=0.8, **look)
-    panel.set_xlabel("mean loss change of the halves, $L_A-L$")
+    panel.set(xlabel="mean loss change of the halves, $L_A-L$", ylabel=BARRIER)
     if len(positive):
-        draw_power_law(panel, positive["change"], (1, 1), 1, label="equal", **GUIDE)
-
-
-def _finished(figure: Figure) -> Figure:
-    for panel in figure.axes:
-        note_if_empty(panel)
-    add_legend(figure)
-    return figure
+        draw_power_law(panel, positive["change"], (1, 1), 1, label="equal", linestyle=":", **GUIDE)
 
 
 def _share_range(axes: Sequence[Axes], least: float | None = None) -> None:
@@ -277,12 +278,6 @@ def check_ways(ways: pd.Series) -> None:
     """Raise if a way is not among those with a name and a look."""
     for way in ways.unique():
         check_choice("way", way, WAYS)
-
-
-def _start_at_zero(axes: Sequence[Axes]) -> None:
-    for panel in axes:
-        panel.set_yscale("linear")
-        panel.set_ylim(bottom=0)
 
 
 def _check_rows(name: str, frame: pd.DataFrame, keys: Sequence[str], numbers: Sequence[str]) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.ticker import LogFormatterSciNotation, LogLocator, MaxNLocator, NullFormatter
 
-__all__ = ["ReadableLocator", "ShortFormatter", "put_ticks"]
+__all__ = ["ReadableLocator", "ShortFormatter", "make_room_for_zero", "put_ticks"]
 
 
 class ShortFormatter(LogFormatterSciNotation):
@@ -43,6 +47,18 @@ def put_ticks(axis: Axis) -> None:
     axis.set_major_locator(ReadableLocator())
     axis.set_major_formatter(ShortFormatter())
     axis.set_minor_formatter(NullFormatter())
+
+
+def make_room_for_zero(panels: Sequence[Axes], values: pd.Series) -> None:
+    """Put zero at the foot of vertical axes that are logarithmic from the least positive one of the ``values`` on."""
+    least = values[values > 0].min() if (values > 0).any() else 0.1
+    most = max(values.max(), 10 * least)
+    ticks = [tick for tick in ReadableLocator().tick_values(least, most) if least <= tick <= most]
+    for panel in panels:
+        panel.set_yscale("symlog", linthresh=least, linscale=0.3)
+        panel.set_yticks([0, *ticks])
+        panel.yaxis.set_major_formatter(ShortFormatter())
+        panel.set_ylim(bottom=-least / 5)
 
 
 def _between_decades(low: float, high: float) -> list[float]:

@@ -23,7 +23,7 @@ from meanfield.landscape.bezier import train_bezier
 from meanfield.landscape.counts import by_layer, checked_entries
 from meanfield.landscape.curve_risk import curve_risk
 from meanfield.landscape.curves import StraightLine
-from meanfield.landscape.kept_sets import choose_kept
+from meanfield.landscape.kept_sets import SECOND_KEEPS, choose_kept
 from meanfield.landscape.path_risk import path_risk
 from meanfield.landscape.paths import connect
 from meanfield.landscape.subsets import SUBSET_METHODS
@@ -39,7 +39,6 @@ from meanfield.studies.provenance import provenance
 
 __all__ = [
     "KEPT",
-    "SECOND_KEEPS",
     "Baseline",
     "Connection",
     "Request",
@@ -52,7 +51,6 @@ __all__ = [
 ]
 
 KEPT = ("first", *SUBSET_METHODS)
-SECOND_KEEPS = ("own", "same", "complement")
 BEZIER_BATCH = 100
 FIGURE = "loss-along-path"
 
@@ -246,12 +244,12 @@ def _check_fit(request: Request, file: str, network: Network, law: Empirical) ->
 def _kept_sets(request: Request, ends: Sequence[Network], law: Empirical) -> dict[str, Any]:
     """Return the arguments of `connect` that say which neurons are kept."""
     rng = request.generator(0)
-    shared = {} if request.second_keeps == "own" else {"second_keeps": request.second_keeps}
+    second_keeps = {"second_keeps": request.second_keeps}
     if request.kept == "first" and request.n_kept is None:
-        return shared
-    if shared:
-        return {"kept": _chosen(request, ends[0], law, rng), **shared}
-    return {"kept": [_chosen(request, end, law, rng) for end in ends]}
+        return second_keeps
+    if request.second_keeps == "own":
+        return {"kept": [_chosen(request, end, law, rng) for end in ends]}
+    return {"kept": _chosen(request, ends[0], law, rng), **second_keeps}
 
 
 def _chosen(request: Request, network: Network, law: Empirical, rng: np.random.Generator) -> list[NDArray[np.intp]]:

@@ -6,6 +6,7 @@ Explicit paths have their maximum at a vertex, which is certified; on the other 
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
@@ -13,8 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from meanfield.checks import DivergenceError
-from meanfield.landscape.bezier import train_bezier
+from meanfield.checks import BlowUpWarning, DivergenceError
+from meanfield.landscape.bezier import BezierTraining, train_bezier
 from meanfield.landscape.curve_risk import curve_risk
 from meanfield.landscape.curves import Curve, QuadraticBezier, StraightLine
 from meanfield.landscape.kept_sets import choose_kept
@@ -207,23 +208,25 @@ def _bezier(pair: Pair) -> BuiltCurve:
 
     Where all step sizes fail the way is the straight line, and no Bezier curve.
     """
-    n_steps, n_wasted = max(1, 2 * pair.n_steps // BEND_BATCH), 0
+    n_gradients = 0
     for step_size in pair.step_size * np.array(BEND_STEPS):
+        training, diverged = _bend(pair, float(step_size))
+        n_gradients += training.n_gradients
+        if not diverged:
+            return BuiltCurve(training.curve, n_gradients)
+    return BuiltCurve(StraightLine(pair.first, pair.second), n_gradients)
+
+
+def _bend(pair: Pair, step_size: float) -> tuple[BezierTraining, bool]:
+    """Return the training of the bend, and whether it diverged, to infinity or to a loss far above the first."""
+    options: dict[str, Any] = {"batch_size": BEND_BATCH, "rng": pair.for_bend}
+    options["n_steps"] = max(1, 2 * pair.n_steps // BEND_BATCH)
+    with warnings.catch_warnings(record=True, action="always", category=BlowUpWarning) as blow_ups:
         try:
-            training = train_bezier(
-                pair.first,
-                pair.second,
-                pair.law,
-                step_size=float(step_size),
-                n_steps=n_steps,
-                batch_size=BEND_BATCH,
-                rng=pair.for_bend,
-            )
+            training = train_bezier(pair.first, pair.second, pair.law, step_size=step_size, **options)
         except DivergenceError as divergence:
-            n_wasted += divergence.trajectory.n_gradients
-        else:
-            return BuiltCurve(training.curve, training.n_gradients + n_wasted)
-    return BuiltCurve(StraightLine(pair.first, pair.second), n_wasted)
+            return divergence.trajectory, True
+    return training, bool(blow_ups)
 
 
 _BUILDERS: dict[str, Callable[[Pair], BuiltCurve]] = {

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from meanfield.checks import check_choice, check_integer, check_positive
+from meanfield.dynamics.blow_up import BLOW_UP
 from meanfield.dynamics.recording import Recording, Trajectory, log_spaced_steps
 from meanfield.dynamics.sgd import run_sgd
 from meanfield.model.activations import ACTIVATIONS
@@ -54,9 +55,6 @@ BOUNDED_ACTIVATIONS = ("truncated-relu", "tanh", "erf", "sigmoid")
 # The standard deviation over subsets takes N^2 n operations.
 N_SAMPLES = 1400
 RECORDS_PER_DECADE = 2
-
-# A risk this many times that of the start is a divergence, though its numbers are still finite.
-BLOW_UP = 10.0
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typer.main import get_command
 from meanfield.cli import app
 from meanfield.commands import options
 from meanfield.commands.options import any_of, integers, words
+from meanfield.landscape.kept_sets import SECOND_KEEPS
 from meanfield.model.activations import ACTIVATIONS
 from meanfield.model.datasets import DATASETS, SPLITS, TABLE_TYPES
 from meanfield.model.losses import LOSSES
@@ -21,7 +22,7 @@ NAMED = {
     "data": (*DATASETS, *TABLE_TYPES),
     "dtype": ("float64", "float32"),
     "loss": LOSSES,
-    "second_keeps": study.SECOND_KEEPS,
+    "second_keeps": SECOND_KEEPS,
     "settings": SETTINGS,
     "split": SPLITS,
     "target": ("one-hot", "sign", "value"),
@@ -40,7 +41,7 @@ PARAMETERS = [
         (options.DATA_SETS, DATASETS),
         (options.KEPT, study.KEPT),
         (options.LOSSES, LOSSES),
-        (options.SECOND_KEEPS, study.SECOND_KEEPS),
+        (options.SECOND_KEEPS, SECOND_KEEPS),
         (options.SETTINGS, SETTINGS),
         (options.SPLITS, SPLITS),
     ],

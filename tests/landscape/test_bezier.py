@@ -12,6 +12,7 @@ from random_networks import random_network, random_samples
 from meanfield import (
     DivergenceError,
     Empirical,
+    MeanfieldWarning,
     Network,
     QuadraticBezier,
     StraightLine,
@@ -154,6 +155,18 @@ def test_the_same_seed_gives_the_same_bend():
     assert runs[0].curve.bend == runs[1].curve.bend
     assert runs[0].history.equals(runs[1].history)
     assert runs[0].curve.bend != runs[2].curve.bend
+
+
+def test_a_bend_that_blew_up_is_told_from_one_that_did_not():
+    law = Empirical(*random_samples("square", 20, 3))
+    ends = [random_network((3, 8, 2), activation="tanh", scaling="standard", seed=s) for s in range(2)]
+    train_bezier(*ends, law, step_size=0.01, n_steps=50, rng=0)
+    with pytest.warns(MeanfieldWarning, match="the loss at the end, .* reduce step_size, now 1000") as said:
+        training = train_bezier(*ends, law, step_size=1000, n_steps=50, rng=0)
+    assert said[0].filename == __file__
+    assert np.isfinite(training.history.to_numpy()).all()
+    middle, straight = (curve.at(0.5).predict(law.x) - law.y for curve in (training.curve, StraightLine(*ends)))
+    assert (middle**2).mean() > 10 * (straight**2).mean()
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

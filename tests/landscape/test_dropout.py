@@ -289,7 +289,13 @@ def test_the_standard_error_counts_subsets_and_fresh_samples():
     [
         ([10, 401], ValueError, r"^n_kept must lie in 1..n_neurons=400, got 401$"),
         ([0], ValueError, r"^n_kept must lie in 1..n_neurons=400, got 0$"),
-        ([2.0], TypeError, "n_kept must hold integers or tuples of them, got 2.0 of type float"),
+        (
+            [2.0],
+            TypeError,
+            r"n_kept must hold integers or tuples .* 2\.0 of type float: give numbers of neurons",
+        ),
+        (None, TypeError, r"n_kept must be a sequence of integers, got None: pass e\.g\. \[(\d+)\]$"),
+        (0.5, TypeError, r"n_kept must be a sequence of integers, got 0\.5: pass e\.g\. \[(\d+)\]$"),
         ([True], TypeError, "n_kept must hold integers or tuples of them, got True of type bool"),
         (["3"], TypeError, "got '3' of type str"),
         ([(3, 4)], ValueError, r"integers or tuples of 1, one a hidden layer, got \(3, 4\)"),

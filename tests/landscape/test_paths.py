@@ -396,10 +396,29 @@ def test_too_many_kept_in_a_deep_network_say_which_layer_lacks_room():
         connect(*ends, kept=[[0, 1], [0, 1, 2]])
 
 
-def test_complement_is_for_one_kept_set_that_leaves_something():
+def test_kept_numbers_are_refused_by_the_rule_that_they_break():
     ends = two_layer(6)
-    with pytest.raises(ValueError, match="'complement' is for one kept set, got a pair"):
-        connect(*ends, kept=([[0]], [[1]]), second_keeps="complement")
+    for kept, match in (
+        (4, r"kept\[0\] of the first end must be a .* got shape \(\): pass positions, not their number"),
+        (range(9), r"kept\[0\] of the first end must lie in 0\.\.5, got values 0\.\.8"),
+        (range(4), r"6 neurons, too few .* of 4 and 4: keep at most 6 of it in both ends together"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            connect(*ends, kept=[kept])
+
+
+def test_each_end_keeps_its_own_unless_told_otherwise():
+    ends = two_layer(6)
+    assert connect(*ends) == connect(*ends, second_keeps="own") == connect(*ends, second_keeps="same")
+    assert connect(*ends, kept=[[1, 4]]) == connect(*ends, kept=([[1, 4]], [[1, 4]]))
+    assert connect(*ends, kept=([[1, 4]], [[0]]), second_keeps="own") == connect(*ends, kept=([[1, 4]], [[0]]))
+
+
+def test_same_and_complement_are_for_one_kept_set_and_the_complement_for_one_that_leaves_something():
+    ends = two_layer(6)
+    for second_keeps in ("same", "complement"):
+        with pytest.raises(ValueError, match=f"second_keeps='{second_keeps}' is for one kept set, got a pair: leave"):
+            connect(*ends, kept=([[0]], [[1]]), second_keeps=second_keeps)
     with pytest.raises(ValueError, match="leaves nothing of hidden layer 1 of the second end, of width 6"):
         connect(*ends, kept=[range(6)], second_keeps="complement")
     with pytest.raises(ValueError, match="unknown second_keeps 'complment': did you mean 'complement'"):

@@ -302,6 +302,7 @@ def test_deeper_networks_have_subsets_drawn(loss):
     [
         ({"n_kept": [10]}, ValueError, r"^n_kept must lie in 1..n_neurons=4, got 10$"),
         ({"n_kept": 2}, TypeError, r"n_kept must be a sequence of integers, got 2: pass \[2\]"),
+        ({"quantiles": 1}, TypeError, r"quantiles must be a sequence of numbers, got 1: pass e\.g\. \[0\.95\]$"),
         ({"quantiles": []}, ValueError, r"quantiles must hold at least one number, got none: pass e.g. \[0.95\]"),
         ({"quantiles": 0.5}, TypeError, r"quantiles must be a sequence of numbers, got 0.5: pass \[0.5\]"),
         ({"quantiles": ["a"]}, TypeError, "quantiles must be a number, got 'a' of type str"),

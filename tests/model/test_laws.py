@@ -282,7 +282,12 @@ def test_empirical_takes_lists_and_tables():
         ),
         (np.ones((2, 3)), np.ones((2, 1, 1)), ValueError, r"y must be .* got shape \(2, 1, 1\)"),
         (np.ones((0, 3)), np.ones(0), ValueError, r"x must be a non-empty .* got shape \(0, 3\)"),
-        (np.ones((2, 3)), np.ones(3), ValueError, "x and y must have equally many rows, got 2 and 3"),
+        (
+            np.ones((2, 3)),
+            np.ones(3),
+            ValueError,
+            "equally many rows, got 2 and 3: row i of y is the target of",
+        ),
         (np.array([[1.0, np.nan]]), [1], ValueError, r"x must be finite, but entry \(0, 1\) is nan"),
         (np.ones((1, 2)), [np.inf], ValueError, r"y must be finite, but entry \(0, 0\) is inf"),
         (np.ones((2, 1)), ["a", "b"], TypeError, r"y must hold numbers, got <U1: convert with \.astype"),

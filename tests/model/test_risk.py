@@ -360,6 +360,13 @@ def test_arguments_in_the_wrong_place_are_named():
         risk(network, ISOTROPIC, method="sample", n_samples=1, rng=0)
 
 
+@pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
+def test_a_risk_whose_square_overflows_is_a_number_all_the_same():
+    law = Empirical([[1.0], [2.0]], [0.0, 0.0])
+    huge = Network([np.ones((1, 1)), np.full((1, 1), 1e100)], activation="linear", scaling="standard")
+    assert risk(huge, law) == Estimate(pytest.approx(2.5e200), 0.0, "exact")
+
+
 def test_square_loss_sums_over_outputs_in_float64():
     y = np.array([[1.0, 2.0], [0.0, -1.0]])
     y_hat = np.array([[0.0, 0.5], [0.25, -1.0]], dtype=np.float32)

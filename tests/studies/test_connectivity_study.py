@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -23,6 +24,7 @@ from meanfield import (
     risk,
     run_sgd,
 )
+from meanfield.checks import BlowUpWarning
 from meanfield.studies import connectivity_ways
 from meanfield.studies.connectivity import ConnectivityRun, cost, grid, initial_network, memory, one_run, ways_of
 from meanfield.studies.connectivity_report import STUDY
@@ -226,6 +228,20 @@ def test_a_bend_that_diverges_is_trained_again_by_smaller_steps(monkeypatch, lar
     assert ({"plane", "projection"} <= set(frames)) == ("plane" in frames) == (n_trained > 0)
     is_line = row(frames, "bezier")["barrier"] == pytest.approx(row(frames, "line")["barrier"], rel=1e-6)
     assert is_line == (n_trained == 0)
+
+
+def test_a_bend_that_blows_up_is_trained_again_by_smaller_steps(monkeypatch):
+    whole = connectivity_ways.train_bezier
+
+    def warning(*arguments, step_size, **options):
+        if step_size > 0.02:
+            warnings.warn("blown up", BlowUpWarning, stacklevel=2)
+        return whole(*arguments, step_size=step_size, **options)
+
+    monkeypatch.setattr(connectivity_ways, "train_bezier", warning)
+    cost_of = one_run(small_run(horizon=40.0), run_rng(0, 0))["cost"].set_index("way").loc["bezier"]
+    assert cost_of["n_gradients"] == 4000 * 2
+    assert cost_of["curve"] == "QuadraticBezier"
 
 
 def test_a_pair_without_a_bend_is_named_and_has_no_plane(monkeypatch, tmp_path):
