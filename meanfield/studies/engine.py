@@ -12,15 +12,14 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
-from multiprocessing import active_children, resource_tracker
-from multiprocessing.process import BaseProcess
+from multiprocessing import resource_tracker
 from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 import joblib
 import numpy as np
 import pandas as pd
-from joblib.externals.loky import ProcessPoolExecutor
+from joblib.externals.loky import ProcessPoolExecutor, get_reusable_executor
 from tqdm import tqdm
 
 from meanfield.checks import check_integer, check_positive
@@ -31,6 +30,8 @@ from meanfield.studies.store import Store, config_hash
 __all__ = ["Failure", "OneRun", "RunSummary", "run_all", "run_rng"]
 
 OneRun = Callable[[Any, np.random.Generator], Mapping[str, pd.DataFrame]]
+
+IDLE_SECONDS = 60
 
 THREAD_NUMBERS = (
     "MEANFIELD_NUM_THREADS",
@@ -188,20 +189,23 @@ def _progress_bar(progress: bool | None, unit: str) -> tqdm:
 
 @contextmanager
 def _outcomes(execute: _Execute, jobs: list[_Job], n_workers: int) -> Iterator[Iterator[_Outcome]]:
-    """Yield an iterator over finished jobs, which Ctrl-C ends; on leaving, worker processes are ended."""
+    """Yield an iterator over finished jobs, which Ctrl-C ends; worker processes are ended unless all is done.
+
+    They stay for the next call as long as `IDLE_SECONDS`: to start them takes as long as many a small run.
+    """
     if n_workers <= 1:
         with lasting_interrupts() as raise_lost:
             yield _one_by_one(execute, jobs, raise_lost)
         return
     arrivals: _Arrivals = SimpleQueue()
-    others = active_children()
     with interrupts_to(lambda: arrivals.put(None)):
-        executor = ProcessPoolExecutor(n_workers, env=dict.fromkeys(THREAD_NUMBERS, "1"))
+        executor = get_reusable_executor(n_workers, env=dict.fromkeys(THREAD_NUMBERS, "1"), timeout=IDLE_SECONDS)
         try:
             _submit(executor, execute, jobs, arrivals)
             yield (_outcome(arrivals.get()) for _ in jobs)
-        finally:
-            _end(executor, others)
+        except BaseException:
+            _end(executor)
+            raise
     if not arrivals.empty():
         raise KeyboardInterrupt
 
@@ -219,9 +223,9 @@ def _submit(executor: ProcessPoolExecutor, execute: _Execute, jobs: list[_Job], 
             executor.submit(_in_worker, os.getpid(), execute, job).add_done_callback(arrivals.put)
 
 
-def _end(executor: ProcessPoolExecutor, others: list[BaseProcess]) -> None:
+def _end(executor: ProcessPoolExecutor) -> None:
     # Asked to kill them itself, the executor's thread raises KeyError over a job that it has not handed out yet.
-    for process in set(active_children()).difference(others):
+    for process in list(executor._processes.values()):
         process.terminate()
     executor.shutdown()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -377,14 +378,15 @@ def test_an_interrupt_while_workers_start_is_not_lost(grid, store, monkeypatch):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_an_interrupt_while_workers_end_is_not_lost(grid, store, monkeypatch):
-    end = engine._end
+def test_an_interrupt_at_the_very_end_is_not_lost(grid, store, monkeypatch):
+    outcome, numbers = engine._outcome, itertools.count(1)
 
-    def interrupted(*arguments) -> None:
-        interrupt_in_a_finaliser()
-        end(*arguments)
+    def interrupted(arrival):
+        if next(numbers) == len(grid):
+            interrupt_in_a_finaliser()
+        return outcome(arrival)
 
-    monkeypatch.setattr(engine, "_end", interrupted)
+    monkeypatch.setattr(engine, "_outcome", interrupted)
     summary = run(grid, store, n_workers=2)
     assert summary == RunSummary(4, n_finished_before=0, n_finished_now=4, failures=(), interrupted=True)
     assert str(summary) == "interrupted: all 4 runs are finished and kept; the same command draws their report"
