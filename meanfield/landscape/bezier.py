@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from meanfield.checks import DivergenceError, check_integer, check_nonnegative, check_positive, check_rng
-from meanfield.dynamics.blow_up import warn_of_blow_up
+from meanfield.dynamics.blow_up import JUDGED_SAMPLES, warn_of_blow_up
 from meanfield.dynamics.multipliers import sgd_multipliers
 from meanfield.dynamics.schedules import Schedule, step_sizes
 from meanfield.kernels.blas import single_threaded_blas
@@ -106,6 +107,7 @@ def train_bezier(
     generator = check_rng(rng, "train_bezier")
     times = generator.spawn(1)[0].random(n_steps)
     descent, losses, middle = _Descent(curve, momentum), list[float](), curve.at(0.5)
+    latest = deque[tuple[Array, Array]](maxlen=-(-JUDGED_SAMPLES // batch_size))
     # What overflows is found at the end of its step. Pinned once: each small product would do it anew.
     with np.errstate(over="ignore", invalid="ignore"), single_threaded_blas():
         for t, size in tqdm(zip(times, sizes, strict=True), total=n_steps, unit="step", disable=not progress):
@@ -114,9 +116,10 @@ def train_bezier(
             if mean_loss is None:
                 raise _divergence(_result(descent.curve, times, losses, batch_size), n_steps, step_size)
             losses.append(mean_loss)
-        latest = Empirical(x, y)
-        end = risk(descent.curve.at(0.5), latest, loss=loss).value
-    warn_of_blow_up(end, middle, latest, loss, step_size)
+            latest.append((x, y))
+        judged = Empirical(*map(np.concatenate, zip(*latest, strict=True)))
+        end = risk(descent.curve.at(0.5), judged, loss=loss).value
+    warn_of_blow_up(end, middle, judged, loss, step_size)
     return _result(descent.curve, times, losses, batch_size)
 
 

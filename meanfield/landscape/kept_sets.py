@@ -125,7 +125,7 @@ def kept_of_ends(kept: Any, ends: Sequence[Network], second_keeps: str) -> tuple
     Parameters
     ----------
     kept : None, one index array a hidden layer, or a pair of these; see `connect`
-    second_keeps : "own", what ``kept`` gives it; where that is no pair, the "same" or the "complement" of the first's
+    second_keeps : "own", "same" or "complement"; see `connect`
 
     Raises
     ------

@@ -52,8 +52,8 @@ def connect(
         - V^(0) may be None: the neurons I_1 with V^(1) are then the small network, as for inherited ones, and the
           sets I_1 of both ends need room side by side
         - V^(H): a pair (weights (C, |I_H|), bias (C,) or None), y_hat = weights h + bias without a factor
-    second_keeps : its "own" neurons, what ``kept`` gives it; where that is no pair, the "same" as the first end, or the
-        "complement", of what the first end leaves out the first floor(n_l / 2)
+    second_keeps : its "own", what ``kept`` gives it; "same", likewise, but a pair is refused; or the "complement", of
+        what the first end leaves out the first floor(n_l / 2), where ``kept`` is no pair
 
     Returns
     -------

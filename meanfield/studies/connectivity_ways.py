@@ -221,12 +221,15 @@ def _bend(pair: Pair, step_size: float) -> tuple[BezierTraining, bool]:
     """Return the training of the bend, and whether it diverged, to infinity or to a loss far above the first."""
     options: dict[str, Any] = {"batch_size": BEND_BATCH, "rng": pair.for_bend}
     options["n_steps"] = max(1, 2 * pair.n_steps // BEND_BATCH)
-    with warnings.catch_warnings(record=True, action="always", category=BlowUpWarning) as blow_ups:
+    with warnings.catch_warnings(record=True, action="always", category=BlowUpWarning) as seen:
         try:
             training = train_bezier(pair.first, pair.second, pair.law, step_size=step_size, **options)
         except DivergenceError as divergence:
             return divergence.trajectory, True
-    return training, bool(blow_ups)
+    others = [warning for warning in seen if not issubclass(warning.category, BlowUpWarning)]
+    for warning in others:
+        warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    return training, len(others) < len(seen)
 
 
 _BUILDERS: dict[str, Callable[[Pair], BuiltCurve]] = {

@@ -23,8 +23,9 @@ from meanfield.dynamics.recording import Recording
 from meanfield.dynamics.sgd import run_sgd
 from meanfield.model.laws import IsotropicGaussians
 from meanfield.model.network import Network
+from meanfield.studies.dropout import status_of
 from meanfield.studies.dropped_layers import N_ORDERS, dropped_curve
-from meanfield.studies.evaluation import FixedSamples
+from meanfield.studies.evaluation import FixedSamples, without_overflow_warnings
 from meanfield.studies.memory import array_bytes
 
 __all__ = [
@@ -151,6 +152,7 @@ def kept_numbers(n_neurons: int) -> list[int]:
     return sorted({FEWEST_KEPT, *(int(m) for m in numbers)})
 
 
+@without_overflow_warnings()
 def one_run(run: DimensionRun, rng: np.random.Generator) -> dict[str, pd.DataFrame]:
     """Train one network and measure it: frames ``summary`` (one row) and ``curve``, the table of `dropped_curve`.
 
@@ -170,11 +172,9 @@ def one_run(run: DimensionRun, rng: np.random.Generator) -> dict[str, pd.DataFra
         on_divergence="stop",
         rng=for_training,
     )
-    summary = {
-        "status": trajectory.status,
-        "initial_risk": samples.snapshot(start)["risk"],
-        "risk": samples.snapshot(trajectory.final)["risk"],
-    }
+    before, after = (samples.snapshot(network)["risk"] for network in (start, trajectory.final))
+    status = status_of(run.step_size, trajectory, after, before)
+    summary = {"status": status, "initial_risk": before, "risk": after}
     return {
         "summary": pd.DataFrame([summary]),
         "curve": dropped_curve(trajectory.final, samples, kept_numbers(run.n_neurons), run.n_orders, for_orders),

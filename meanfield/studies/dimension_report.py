@@ -27,6 +27,7 @@ from meanfield.studies.dimension_tables import (
     needed_ratios,
     relative_changes,
     uncensored,
+    where_all_seeds_are,
 )
 from meanfield.studies.dropped_layers import ALL_LAYERS
 from meanfield.studies.report import Report, Study, diverged_runs, plus_minus
@@ -182,10 +183,10 @@ def _verdict(
 def _on_depth(ratios: pd.DataFrame) -> Iterator[str]:
     """Say whether the deeper networks need more neurons than those of two layers, and whether that goes with d."""
     for setting, (n_hidden, _) in list(SETTINGS.items())[1:]:
-        here = ratios[ratios["setting"] == setting]
+        here = where_all_seeds_are(ratios[ratios["setting"] == setting])
         yield f"does depth cost neurons? {setting} over {REFERENCE}, needed for the same relative change:"
         if here["seed"].nunique() < 2:
-            yield "  not judged: it needs 2 seeds, and a dimension at which neither is censored: add seeds or neurons"
+            yield "  not judged: it needs 2 seeds, and a dimension at which none is censored: add seeds or neurons"
             continue
         yield f"  {_compared(here, n_hidden)}"
         yield f"  with d the ratio: {_ratio_in_dimension(here)}"

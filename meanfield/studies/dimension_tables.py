@@ -21,6 +21,7 @@ __all__ = [
     "needed_ratios",
     "relative_changes",
     "uncensored",
+    "where_all_seeds_are",
 ]
 
 
@@ -132,6 +133,12 @@ def needed_ratios(needed: pd.DataFrame, reference: str) -> pd.DataFrame:
     below = rows.loc[rows["setting"] == reference, ["dim", "seed", "needed"]]
     pairs = rows[rows["setting"] != reference].merge(below, on=["dim", "seed"], suffixes=("", "_reference"))
     return pairs[["setting", "dim", "seed"]].assign(ratio=pairs["needed"] / pairs["needed_reference"])
+
+
+def where_all_seeds_are(ratios: pd.DataFrame) -> pd.DataFrame:
+    """Return the `needed_ratios` of the dimensions at which every seed has one: their means are over the same ones."""
+    n_seeds = ratios.groupby("dim")["seed"].transform("nunique")
+    return ratios[n_seeds == ratios["seed"].nunique()]
 
 
 def mean_ratios(ratios: pd.DataFrame, by: list[str]) -> pd.DataFrame:

@@ -22,7 +22,8 @@ from meanfield.dynamics.recording import Recording
 from meanfield.dynamics.sgd import run_sgd
 from meanfield.model.laws import IsotropicGaussians
 from meanfield.model.network import Network
-from meanfield.studies.evaluation import FixedSamples
+from meanfield.studies.dropout import status_of
+from meanfield.studies.evaluation import FixedSamples, without_overflow_warnings
 from meanfield.studies.memory import array_bytes
 
 __all__ = [
@@ -159,6 +160,7 @@ def recorded_steps(run: RegimeRun) -> list[int]:
     return sorted({0, *(round(LARGEST_STEP / run.step_size) * round(time) for time in times)})
 
 
+@without_overflow_warnings()
 def one_run(run: RegimeRun, rng: np.random.Generator) -> dict[str, pd.DataFrame]:
     """Train one network and measure it: frames ``summary`` (one row), ``trajectory`` (one a time), ``gaps``.
 
@@ -168,8 +170,9 @@ def one_run(run: RegimeRun, rng: np.random.Generator) -> dict[str, pd.DataFrame]
     for_weights, for_training, for_evaluation = rng.spawn(3)
     law = IsotropicGaussians(run.dim, DELTA)
     samples = FixedSamples(law, run.n_samples, for_evaluation)
+    start = initial_network(run, for_weights)
     trajectory = run_sgd(
-        initial_network(run, for_weights),
+        start,
         law,
         step_size=run.step_size,
         n_steps=run.n_steps,
@@ -178,9 +181,11 @@ def one_run(run: RegimeRun, rng: np.random.Generator) -> dict[str, pd.DataFrame]
         on_divergence="stop",
         rng=for_training,
     )
+    end = samples.snapshot(trajectory.final)
+    status = status_of(run.step_size, trajectory, end["risk"], samples.snapshot(start)["risk"])
     gaps = [_gaps(run, samples, step, network) for step, network in trajectory.networks.items()]
     return {
-        "summary": pd.DataFrame([{"status": trajectory.status, **samples.snapshot(trajectory.final)}]),
+        "summary": pd.DataFrame([{"status": status, **end}]),
         "trajectory": trajectory.records,
         "gaps": pd.concat(gaps, ignore_index=True) if gaps else pd.DataFrame(columns=GAP_COLUMNS, dtype=float),
     }

@@ -13,15 +13,24 @@ __all__ = ["hidden_interrupts", "interrupts_to", "lasting_interrupts"]
 
 @contextmanager
 def interrupts_to(act: Callable[[], None]) -> Iterator[None]:
-    """Call ``act`` at each Ctrl-C, wherever this thread is then, in place of raising KeyboardInterrupt."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # Python interrupts the main thread alone
+    """Call ``act`` at each Ctrl-C, wherever this thread is then, in place of raising KeyboardInterrupt.
+
+    Where Ctrl-C does nothing, as in the background of a shell, or is not Python's to handle, it is left so.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    if not _is_main_thread() or handler in (signal.SIG_IGN, None):
+        yield
         return
-    handler = signal.signal(signal.SIGINT, lambda number, frame: act())
+    signal.signal(signal.SIGINT, lambda number, frame: act())
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, handler)
+
+
+def _is_main_thread() -> bool:
+    """Whether this is the one thread that Python interrupts."""
+    return threading.current_thread() is threading.main_thread()
 
 
 @contextmanager
@@ -45,6 +54,9 @@ def lasting_interrupts() -> Iterator[Callable[[], None]]:
 @contextmanager
 def _silent_loss() -> Iterator[None]:
     """Print no KeyboardInterrupt that Python loses: it is raised again later."""
+    if not _is_main_thread():
+        yield
+        return
     report = sys.unraisablehook
 
     def report_others(lost: sys.UnraisableHookArgs) -> None:

@@ -77,7 +77,7 @@ def run_study(
 ) -> StudyResult:
     """Run what has no record yet in ``folder``, then report on all that is finished; interrupted, do not report.
 
-    Ctrl-C at any time returns the summary of what is kept, and the same call goes on from there.
+    Ctrl-C, in the runs or in drawing, returns the summary of what is kept, and the same call goes on from there.
     ``say`` is told, in one line, the memory expected of the runs that are missing.
 
     See Also

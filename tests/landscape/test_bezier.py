@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from listed import Listed
 from oracles import forward, losses_of_samples
 from random_networks import random_network, random_samples
 
@@ -22,6 +23,7 @@ from meanfield import (
     train_bezier,
 )
 from meanfield.dynamics.multipliers import sgd_multipliers
+from meanfield.landscape import bezier
 from meanfield.landscape.bezier import bend_gradient
 from meanfield.model.losses import LOSSES
 
@@ -187,6 +189,22 @@ def test_progress_is_shown_on_standard_error(capsys):
     law, network = Empirical(*random_samples("square", 20, 3)), random_network((3, 6, 2))
     train_bezier(network, network, law, step_size=0.01, n_steps=3, progress=True, rng=0)
     assert "3/3" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("batch_size", "n_steps", "n_judged"), [(1, 130, 100), (40, 9, 120), (1, 7, 7)])
+def test_a_bend_is_judged_by_its_last_hundred_samples(monkeypatch, batch_size, n_steps, n_judged):
+    judged = []
+    monkeypatch.setattr(bezier, "warn_of_blow_up", lambda end, start, samples, *given: judged.append((end, samples)))
+    x, y = random_samples("square", n_steps * batch_size, 3)
+    network = random_network((3, 6, 2))
+    training = train_bezier(
+        network, network, Listed(x, y), step_size=1e-3, n_steps=n_steps, batch_size=batch_size, rng=0
+    )
+    ((end, samples),) = judged
+    assert np.array_equal(samples.x, x[-n_judged:])
+    assert np.array_equal(samples.y, y[-n_judged:])
+    middle = training.curve.at(0.5)
+    assert end == pytest.approx(((middle.predict(x[-n_judged:]) - y[-n_judged:]) ** 2).sum(axis=1).mean(), rel=1e-6)
 
 
 def test_bad_arguments():

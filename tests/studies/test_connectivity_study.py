@@ -244,6 +244,19 @@ def test_a_bend_that_blows_up_is_trained_again_by_smaller_steps(monkeypatch):
     assert cost_of["curve"] == "QuadraticBezier"
 
 
+def test_other_warnings_are_no_blow_up_and_are_passed_on(monkeypatch):
+    whole = connectivity_ways.train_bezier
+
+    def warning(*arguments, **options):
+        warnings.warn("of something else", UserWarning, stacklevel=2)
+        return whole(*arguments, **options)
+
+    monkeypatch.setattr(connectivity_ways, "train_bezier", warning)
+    with pytest.warns(UserWarning, match="of something else"):
+        cost_of = one_run(small_run(horizon=40.0), run_rng(0, 0))["cost"].set_index("way").loc["bezier"]
+    assert cost_of["n_gradients"] == 4000
+
+
 def test_a_pair_without_a_bend_is_named_and_has_no_plane(monkeypatch, tmp_path):
     def failing(*_, **__):
         raise DivergenceError("too large", SimpleNamespace(n_gradients=7))

@@ -23,6 +23,7 @@ from meanfield.studies.dimension_tables import (
     needed_ratios,
     relative_changes,
     uncensored,
+    where_all_seeds_are,
 )
 from meanfield.studies.dropped_layers import dropped_curve
 from meanfield.studies.engine import run_all, run_rng
@@ -238,6 +239,11 @@ def test_ratios_are_geometric_means_over_seeds_with_student_intervals():
         (8**0.5, 8**0.5 * np.exp(-half), 8**0.5 * np.exp(half)), rel=1e-6
     )
     assert mean_ratios(ratios[ratios["seed"] == 0], ["setting"])[["low", "high"]].isna().all(axis=None)
+
+
+def test_dimensions_that_lack_a_seed_are_left_out_of_the_mean_over_dimensions():
+    ratios = pd.DataFrame({"dim": [8, 8, 32, 128, 128], "seed": [0, 1, 1, 1, 0], "ratio": [1.0, 2, 3, 4, 5]})
+    assert where_all_seeds_are(ratios)["ratio"].tolist() == [1, 2, 4, 5]
 
 
 def test_a_censored_dimension_has_no_ratio():

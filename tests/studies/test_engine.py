@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -202,6 +203,14 @@ def test_by_default_there_is_a_worker_for_each_usable_cpu(grid, store, marks, mo
     assert (os.getpid() in executions(marks)) == in_this_process
 
 
+def test_two_grids_at_once_leave_each_other_alone(grid, store, marks, tmp_path):
+    others = [ToyRun(str(marks), n_neurons=2, seed=seed) for seed in range(9)]
+    with ThreadPoolExecutor(2) as threads:
+        both = list(threads.map(run, [grid, others], [store, Store(tmp_path / "other")], [2, 2]))
+    assert [summary.n_finished_now for summary in both] == [4, 9]
+    assert not any(summary.failures for summary in both)
+
+
 # --- failures -------------------------------------------------------------------------------------------
 
 
@@ -390,6 +399,23 @@ def test_an_interrupt_at_the_very_end_is_not_lost(grid, store, monkeypatch):
     summary = run(grid, store, n_workers=2)
     assert summary == RunSummary(4, n_finished_before=0, n_finished_now=4, failures=(), interrupted=True)
     assert str(summary) == "interrupted: all 4 runs are finished and kept; the same command draws their report"
+
+
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_an_ignored_interrupt_stays_ignored(grid, store, monkeypatch, n_workers):
+    progress = engine.tqdm.update
+
+    def interrupted(bar, share) -> None:
+        interrupt()
+        progress(bar, share)
+
+    monkeypatch.setattr(engine.tqdm, "update", interrupted)
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert run(grid, store, n_workers) == RunSummary(4, 0, 4, failures=(), interrupted=False)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 @pytest.mark.parametrize(("interrupted", "n_kept"), [(interrupt, 1), (interrupt_in_a_finaliser, 2)])
