@@ -10,7 +10,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from meanfield.checks import DivergenceError, MeanfieldWarning
+    from meanfield.checks import BlowUpWarning, DivergenceError, MeanfieldWarning
     from meanfield.dynamics.sgd import Recording, Trajectory, run_sgd
     from meanfield.landscape.alignment import Alignment, align
     from meanfield.landscape.bezier import BezierTraining, train_bezier
@@ -37,6 +37,7 @@ __all__ = [
     "Alignment",
     "AnisotropicGaussians",
     "BezierTraining",
+    "BlowUpWarning",
     "DivergenceError",
     "Empirical",
     "Estimate",
@@ -78,7 +79,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "checks": ("DivergenceError", "MeanfieldWarning"),
+    "checks": ("BlowUpWarning", "DivergenceError", "MeanfieldWarning"),
     "dynamics.sgd": ("Recording", "Trajectory", "run_sgd"),
     "landscape.alignment": ("Alignment", "align"),
     "landscape.bezier": ("BezierTraining", "train_bezier"),

@@ -109,7 +109,7 @@ def run_sgd(
 
     Warns
     -----
-    MeanfieldWarning : the loss of the last 100 samples, each before its step, is more than 10 times both that of the
+    BlowUpWarning : the loss of the last 100 samples, each before its step, is more than 10 times both that of the
         start and that of zero outputs. Not of runs with a temperature, whose noise may carry the loss anywhere
 
     Notes

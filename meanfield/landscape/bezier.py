@@ -90,7 +90,7 @@ def train_bezier(
 
     Warns
     -----
-    MeanfieldWarning : at t = 1/2 and on the last samples, the loss is more than 10 times both that of the start and
+    BlowUpWarning : at t = 1/2 and on the last 100 samples, the loss is more than 10 times both that of the start and
         that of zero outputs
 
     References
