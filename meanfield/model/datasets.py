@@ -85,7 +85,7 @@ def load_dataset(name: str, *, split: str = "train", target: Target = "one-hot")
     OSError : the folder for a fetched file cannot be written
     ValueError : unknown name, split or target, or a file that does not hold what it should
     """
-    check_choice("data set", name, DATASETS)
+    check_choice("data set", name, DATASETS, besides="; load_table reads files of your own")
     check_choice("split", split, SPLITS)
     x, labels = _digits(split) if name == "digits" else _images(name, split)
     return _labelled(x, labels, np.arange(N_CLASSES), target)

@@ -43,6 +43,7 @@ SETTINGS: dict[str, Style] = {
     "three-layer, internal": {"color": "#009E73", "marker": "^", "markersize": 4.5},
 }
 ASIDE = 1.08  # less than half the way to the next m
+CENSORED_ASIDE = 1.07  # two settings whose limits are the same are both seen
 ROOM = 1.6  # above the highest mean and below the lowest
 OPEN: Style = {"linestyle": "none", "marker": "^", "markersize": 6, "markerfacecolor": "none", "markeredgewidth": 1.0}
 
@@ -144,7 +145,9 @@ def _draw_setting(panel: Axes, rows: pd.DataFrame, to_fit: pd.DataFrame, setting
     draw_fit(panel, to_fit, "dim", "needed", name, color=style["color"])
     censored = rows[~rows["dim"].isin(to_fit["dim"])].dropna(subset="limit").drop_duplicates("dim")
     if len(censored):
-        panel.plot(censored["dim"], censored["limit"], markeredgecolor=style["color"], label="beyond, censored", **OPEN)
+        aside = CENSORED_ASIDE ** (list(SETTINGS).index(setting) - 1)
+        look = {"markeredgecolor": style["color"], "label": "beyond, censored", **OPEN}
+        panel.plot(censored["dim"] * aside, censored["limit"], **look)
 
 
 def _write_exponent(panel: Axes, rows: pd.DataFrame, color: str, fit: ExponentFit) -> str:

@@ -97,6 +97,7 @@ def grid(
     ValueError, TypeError, FileNotFoundError : before any work, naming the option
     """
     _check_depth(n_hidden, data)
+    check_integer("pairs", n_pairs, least=1)
     if horizon is None and data != "gaussians":
         horizon = DATA_SET_HORIZON
     runs = dropout.grid(

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["STUDY", "report"]
 
 REFERENCE = "two-layer"
+LEAST_FACTOR = 16
 MARGIN = 0.1  # fixed before the values were seen
 NAMES = {
     "two-layer": "two layers of weights, all trained",
@@ -242,6 +243,8 @@ def _judged(fit: ExponentFit) -> str:
 
 
 def _word(fit: ExponentFit) -> str:
+    if fit.x_max < LEAST_FACTOR * fit.x_min:
+        return f"not judged over less than a factor {LEAST_FACTOR} in d"
     if equivalence_test(fit, MARGIN):
         return f"does not depend on d within +-{MARGIN:g}"
     if fit.high < -MARGIN:

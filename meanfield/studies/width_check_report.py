@@ -161,7 +161,7 @@ def _of_control(rows: pd.DataFrame, n_lost: int, n_runs: int) -> str:
     if rows["exponent"].isna().all():
         return f"NOT shown to fail: {_listed(rows)}"
     if wrong.empty:
-        return "NOT shown to fail: the check has no power here, take a larger step size or wider networks"
+        return "NOT shown to fail: the check has no power here, take more seeds, a larger step size or wider networks"
     worst = wrong.loc[[(wrong["exponent"] - wrong["expected"]).abs().idxmax()]]
     return f"fails, as it must: {len(wrong)} of {len(rows)} slopes are not as expected, most of all {_listed(worst)}"
 

@@ -338,7 +338,7 @@ def test_a_single_pair_is_drawn_but_not_judged(results):
     [
         ({"widths": [2, 64]}, ValueError, "widths must be at least 4, two neurons in each half, got 2"),
         ({"data": "digit"}, ValueError, "unknown data set 'digit': did you mean 'digits'"),
-        ({"n_pairs": 0}, ValueError, "seeds must be at least 1, got 0"),
+        ({"n_pairs": 0}, ValueError, "pairs must be at least 1, got 0"),
         ({"horizon": 1e-9}, ValueError, "horizon must be at least one step"),
         ({"n_samples": 5}, ValueError, "samples must be at least 100, got 5"),
         ({"n_hidden": 0}, ValueError, "hidden layers must be at least 1, got 0"),

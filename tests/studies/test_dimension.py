@@ -211,7 +211,7 @@ def test_a_dimension_with_a_censored_seed_is_left_out_and_named():
     needed = needed_numbers(relative_changes(summary, curve), 0.1)
     assert uncensored(needed)["dim"].unique().tolist() == [8, 32]
     words = dimension_report._exponent(needed)
-    assert words.startswith("grows, linear in d not excluded")
+    assert words.startswith("not judged over less than a factor 16 in d: exponent")
     assert words.endswith("left out of the fit: 1 of 3 seeds need more than 256 at d = 128")
     few = needed[needed["dim"] != 32]
     assert dimension_report._exponent(few).startswith("not judged: a slope needs at least 2 dimensions")
