@@ -157,8 +157,8 @@ def one_run(run: ConnectivityRun, rng: np.random.Generator) -> dict[str, pd.Data
     """Train two networks and join them: frames ``summary`` (one row), ``barriers``, ``cost`` and ``profile``.
 
     Mean-field pairs with one hidden layer have a ``ladder`` too, and those with plane points ``plane`` and
-    ``projection`` if a bend was trained; a pair of which one diverged has its summary alone. Every width has the same
-    streams for each purpose.
+    ``projection`` if a bend was trained and left their line; a pair of which one diverged has its summary alone. Every
+    width has the same streams for each purpose.
     """
     *of_ends, for_rows, for_search, for_bend = rng.spawn(5)
     law = law_of(run.data, run.target, run.digest)

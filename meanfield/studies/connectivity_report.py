@@ -39,6 +39,7 @@ LEGEND = (
     "curves it is the highest value found, a lower bound."
 )
 WITHOUT_BEND = "training the bend diverged at every step size: what is called its Bezier curve is the straight line"
+WITHOUT_PLANE = "both ends and the bend are on one line, as of neurons without a gradient: no plane is drawn"
 # With one hidden layer (Theorem 1) and with more (Theorem 2).
 FORMS = {
     1: "K (sqrt(log N)/sqrt(N) + sqrt(alpha (D + log N)))",
@@ -89,7 +90,9 @@ def report(store: Store, runs: Sequence[ConnectivityRun]) -> Report:
         tables["slopes"] = ladder_slopes(frames["ladder"])
     straight = [run for run in mean_field if not _has_bend(store, run)]
     named += [f"{_title(run)}: {WITHOUT_BEND}" for run in straight]
-    on_plane = [run for run in mean_field if run.plane_points and run not in straight]
+    bent = [run for run in mean_field if run.plane_points and run not in straight]
+    on_plane = [run for run in bent if "plane" in store.read(run)]
+    named += [f"{_title(run)}: {WITHOUT_PLANE}" for run in bent if run not in on_plane]
     planes = {name: store.frames(name, on_plane[:1]) for name in ("plane", "projection") if on_plane}
     words = [*_verdict(mean_field[0], frames, tables), LEGEND, *named]
     figures = _figures(mean_field[0].n_hidden, frames, tables, planes)

@@ -31,6 +31,7 @@ MEASURES = ("barrier", "above_chord")
 
 # Few kept neurons follow no power law: exponents in m are of this range, where there is one.
 FIT_FACTOR = 16
+FEW_KEPT = "above zero in every pair at fewer than two m"
 
 
 def means(barriers: pd.DataFrame) -> pd.DataFrame:
@@ -75,7 +76,12 @@ def _exponent(rows: pd.DataFrame, measure: str) -> dict[str, Any]:
     zero = rows[~(rows[measure] > 0)]
     widths = sorted(int(n) for n in zero["n_neurons"].unique())
     counts = {"n_zero": len(zero), "zero_widths": ", ".join(map(str, widths))}
-    return counts | _fitted(rows[~rows["n_neurons"].isin(widths)], "n_neurons", measure)
+    positive = rows[~rows["n_neurons"].isin(widths)]
+    if widths and positive["n_neurons"].nunique() < 2:
+        return counts | {
+            "not_judged": f"zero at N = {counts['zero_widths']}, which leaves fewer than two widths to fit"
+        }
+    return counts | _fitted(positive, "n_neurons", measure)
 
 
 def _fitted(rows: pd.DataFrame, x: str, y: str) -> dict[str, Any]:
@@ -143,6 +149,8 @@ def _slopes_in_kept(widest: pd.DataFrame, measure: str) -> list[dict[str, Any]]:
         fits = ladder_exponents(widest.assign(change=widest[measure]))
     except ValueError as error:
         return [{**about, "method": method, "not_judged": str(error)} for method in widest["method"].unique()]
+    fits = fits.reindex(columns=["method", *_FITTED])
+    fits["not_judged"] = fits["exponent"].isna().map({True: FEW_KEPT, False: np.nan})
     return [about | {str(name): value for name, value in row.items()} for row in fits.to_dict("records")]
 
 

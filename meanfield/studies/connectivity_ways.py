@@ -132,13 +132,17 @@ def over_plane(walks: Iterable[Walk], rows: Empirical, n_grid: int) -> dict[str,
     """Return the loss on the plane through both ends and the bend, and where the walks lie over it.
 
     Frame ``plane`` has columns u, v, risk; ``projection`` way, t, vertex (whether one is there), u, v, off_plane
-    (distance from the plane), risk. There are none where no bend was trained: three networks are then on one line.
+    (distance from the plane), risk. There are none where no bend was trained or it did not
+    leave the line of the ends: three networks are then on one line.
     """
     by_way = {one.way: one for one in walks}
     bezier = by_way["bezier"].curve
     if not isinstance(bezier, QuadraticBezier):
         return {}
-    plane = Plane(bezier.first, bezier.second, bezier.bend)
+    try:
+        plane = Plane(bezier.first, bezier.second, bezier.bend)
+    except ValueError:  # gradients of dead neurons are zero: the bend stays where it began, half way along the line
+        return {}
     projections = [_projection(by_way[way], plane) for way in PROJECTED]
     path = by_way["dropout"].curve
     vertices = path.vertices if isinstance(path, WeightPath) else []

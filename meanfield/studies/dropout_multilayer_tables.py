@@ -72,9 +72,11 @@ def held_theorem(run: MultilayerRun, curve: pd.DataFrame, gaps: pd.DataFrame) ->
 
     Raises
     ------
-    ValueError : quantiles without upper ends; a single width
+    ValueError : quantiles without upper ends; a single width; quantiles that are all zero where it is fitted
     """
     whole = gaps[gaps["dropped"] == ALL_LAYERS]
     width, reason = width_of_fit(whole, "scaled_gap", "N times the gap")
     fit = fit_prefactor(curve, width, step_size=run.step_size, n_parameters=run.law.dim, delta=DELTA, form="multilayer")
+    if fit.prefactor == 0:
+        raise ValueError(f"every quantile at N = {width} is zero, to which no prefactor can be fitted")
     return HeldTheorem(FittedTheorem(fit, reason), check_prefactor(fit, curve))

@@ -280,7 +280,8 @@ def _check_loggable(name: str, column: NDArray[np.float64]) -> None:
     if wrong.size:
         raise ValueError(
             f"{name} must be positive and finite, since its logarithm is taken, but row {wrong[0]} is "
-            f"{column[wrong[0]]} ({wrong.size} such in all): drop that point in every seed, or that seed"
+            f"{column[wrong[0]]} ({wrong.size} such in all): drop that point in every seed, or that seed; "
+            "if training led there, take a smaller step size"
         )
 
 
@@ -296,8 +297,8 @@ def _check_enough(codes: NDArray[Any], seeds: NDArray[Any], points: NDArray[Any]
 def _check_coverage(counts: NDArray[Any], seeds: NDArray[Any], points: NDArray[Any], x_name: str) -> None:
     if (counts != 1).any():
         s, j = np.argwhere(counts != 1)[0]
+        remedy = "average repeated rows" if counts[s, j] else "add a missing one or drop its point from every seed"
         raise ValueError(
             f"all seeds must cover the same {x_name}, one row at each, so that slopes compare, but seed "
-            f"{seeds[s]} has {counts[s, j]} rows at {points[j]:.8g}: average repeated rows; add a missing "
-            "one or drop its point from every seed"
+            f"{seeds[s]} has {counts[s, j]} rows at {points[j]:.8g}: {remedy}"
         )

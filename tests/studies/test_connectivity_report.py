@@ -130,7 +130,7 @@ def test_widths_without_a_barrier_are_named_and_left_out_of_the_fit():
     assert row["exponent"] == pytest.approx(-1, abs=1e-5)
     frame["barrier"] = 0.0
     words = connectivity_report._on_exponent(connectivity_report._row(exponents_in_width(frame), "dropout"))
-    assert words.startswith("not judged")
+    assert words.startswith("not judged: zero at N = 32, 128, 512, which leaves fewer than two widths to fit")
     assert words.endswith("none in 12 pairs of N = 32, 128, 512")
 
 
@@ -203,6 +203,14 @@ def test_a_ladder_of_one_pair_is_not_judged():
     slopes = ladder_slopes(one)
     assert slopes["exponent"].isna().all()
     assert all("not judged" in line for line in connectivity_report._on_ladder(slopes))
+
+
+def test_a_ladder_without_barriers_says_so():
+    slopes = ladder_slopes(ladder_frame(-1.0, -0.5).assign(barrier=0.0))
+    barriers = slopes[slopes["measure"] == "barrier"].groupby("direction")["not_judged"]
+    assert set(barriers.get_group("m")) == {"above zero in every pair at fewer than two m"}
+    assert all("which leaves fewer than two widths" in words for words in barriers.get_group("N"))
+    assert slopes.loc[slopes["measure"] == "change", "not_judged"].isna().all()
 
 
 def test_costs_are_those_of_the_widest_mean_field_networks():

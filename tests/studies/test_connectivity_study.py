@@ -270,6 +270,21 @@ def test_a_pair_without_a_bend_is_named_and_has_no_plane(monkeypatch, tmp_path):
     assert all(line.endswith("is the straight line") for line in named)
 
 
+def test_a_bend_on_the_line_of_the_ends_costs_the_plane_alone(monkeypatch, tmp_path):
+    def straight(first, second, *_, **__):
+        bend = connectivity_ways.StraightLine(first, second).at(0.5)
+        return SimpleNamespace(curve=connectivity_ways.QuadraticBezier(first, second, bend), n_gradients=7)
+
+    monkeypatch.setattr(connectivity_ways, "train_bezier", straight)
+    runs = [run for run in grid(**SMALL | {"widths": [4]}) if run.scaling == "mean-field"]
+    result = run_study(STUDY, runs, tmp_path, n_workers=1, progress=False)
+    assert result.summary.n_finished_now == 2
+    assert "loss-on-plane" not in result.report.figures
+    assert {"barriers", "means"} <= set(result.report.tables)
+    (named,) = [line for line in result.report.words if "no plane is drawn" in line]
+    assert named.startswith("digits, mean-field, N = 4, pair 0: both ends and the bend are on one line")
+
+
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("connectivity")

@@ -31,6 +31,7 @@ from meanfield.studies.store import Store
 WIDTHS = (8, 32, 128)
 SMALL = {"widths": WIDTHS, "n_seeds": 2, "n_steps": 20, "n_samples": 100}
 STUDIED = SMALL | {"n_hidden": [3]}
+ENDS = ("", "_low", "_high")
 
 
 def run_of(setting="all", n_hidden=2, n_neurons=8, **changes: object) -> MultilayerRun:
@@ -349,6 +350,23 @@ def test_nothing_learnt_and_divergence_are_said(tmp_path):
     assert "NOTHING IS LEARNT: at N = 8" in words
     assert "digits, 2 hidden layers, control, standard scaling, N = 8, seed 0: diverged" in words
     assert STUDY.report(store, wild).table.empty
+
+
+def test_where_no_loss_changes_the_form_is_not_judged_and_no_bound_is_drawn(small_study, tmp_path):
+    (store, _), runs = small_study, grid(**STUDIED | {"settings": ["all"]})
+    dead = Store(tmp_path)
+    for run in runs:
+        frames = store.read(run)
+        frames["curve"][["mean_change", *(f"{name}{end}" for name in ("change", "magnitude") for end in ENDS)]] = 0.0
+        dead.write(run, frames, root_seed=0)
+    lost = replace(runs[0], seed=5)
+    dead.write(lost, {"summary": pd.DataFrame([{"status": "diverged: at step 3"}])}, root_seed=0)
+    assert set(STUDY.report(dead, [*runs, lost]).figures) == {"change-at-half", "change-against-kept-3-hidden"}
+    assert "seed 5: diverged: at step 3" in STUDY.report(dead, [*runs, lost]).words[-1]
+    report = STUDY.report(dead, runs)
+    assert len(report.table) == len(WIDTHS)
+    expected = "theorem's form on |L_A - L|: not judged: every quantile at N = 8 is zero"
+    assert any(expected in line for line in report.words)
 
 
 def test_where_networks_were_lost_the_gap_is_not_judged(small_study):

@@ -167,11 +167,11 @@ class TestFitExponentErrors:
             fit_exponent([64, 64], [1.0, 2.0], [0, 1])
 
     def test_a_seed_lacks_a_point(self):
-        with pytest.raises(ValueError, match=r"cover the same x.*seed 1 has 0 rows at 256: .*add a missing"):
+        with pytest.raises(ValueError, match=r"cover the same x.*seed 1 has 0 rows at 256: add a missing"):
             fit_exponent(self.x[:3], self.y[:3], self.seed[:3])
 
     def test_a_seed_repeats_a_point(self):
-        with pytest.raises(ValueError, match=r"one row at each.*seed b has 2 rows at 64: average repeated"):
+        with pytest.raises(ValueError, match=r"one row at each.*seed b has 2 rows at 64: average repeated rows$"):
             fit_exponent([*self.x, 64], [*self.y, 5.0], ["a", "a", "b", "b", "b"])
 
 
@@ -359,7 +359,9 @@ class TestSettledFromErrors:
 
     def test_values_are_named_in_errors(self):
         x, seed = rows(WIDTHS)
-        with pytest.raises(ValueError, match=r"values must be positive and finite.*row 0 is 0.0 \(45 such"):
+        with pytest.raises(
+            ValueError, match=r"values must be positive and finite.*row 0 is 0.0 \(45 such.*a smaller step size$"
+        ):
             settled_from(x, np.zeros(x.size), seed)
 
 
