@@ -22,6 +22,7 @@ from meanfield.studies.dropout_bounds_tables import (
 )
 from meanfield.studies.report import Report, Study
 from meanfield.studies.store import Store
+from meanfield.theory.prefactor import LEAST_KEPT, describe_checked
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -119,6 +120,7 @@ class _Conclusion:
                     f"    prefactor {fit.prefactor:.3g}, fitted at N = {fit.n_neurons}, m = {fit.n_kept}: "
                     f"{self.theorem.reason}; to |L_A - L| divided by (N - m)/(N - 1), judged elsewhere as it is"
                 )
+                yield f"    {self._which_judged()}"
         unmet = unmet_assumptions(run)
         yield f"  assumptions of the theorem: {'unmet: ' + ', '.join(unmet) if unmet else 'all met'}"
 
@@ -127,19 +129,32 @@ class _Conclusion:
         if rows.empty:
             remarks = self.pooled.loc[self.pooled["bound"] == bound, "remarks"].iloc[0]
             return "not judged at another width" if bound == THEOREM else str(remarks)
-        refuted = rows[rows["refuted"]]
-        where = ", ".join(f"({row.n_neurons}, {row.n_kept})" for row in refuted.head(3).itertuples())
-        fate = f"FAILS at {len(refuted)} of {len(rows)} (N, m), e.g. {where}" if len(refuted) else "holds"
         worst, most, at_infinity = _worst(rows)
+        fate = describe_checked(rows.rename(columns={"refuted": "fails"})) if bound == THEOREM else _fate(rows)
         words = (
             f"{fate}; worst ratio {worst['ratio']:.2g} at {_place(worst)}; exceeded by at most {_interval(most)} of "
             f"the sets{f', at {_place(most)}' if most['exceedance'] else ''}"
         )
         return words if pd.isna(at_infinity) else f"{words}; worst ratio to its value at N = infinity {at_infinity:.2g}"
 
+    def _which_judged(self) -> str:
+        """Say at how many of the measured N and m the theorem's bound is judged, and why not at the others."""
+        n_judged, n_measured = len(self.tested(THEOREM)), len(self.pooled[["n_neurons", "n_kept"]].drop_duplicates())
+        return (
+            f"judged at {n_judged} of {n_measured} (N, m) measured: not at the width of the fit, nor at "
+            f"m < {LEAST_KEPT}, left out of fit and check alike, as the form's sqrt(log m) is 0 at m = 1"
+        )
+
 
 def _measured(store: Store, runs: Sequence[BoundsRun]) -> Measured:
     return Measured(runs[0], *(store.frames(name, runs) for name in FRAMES))
+
+
+def _fate(rows: pd.DataFrame) -> str:
+    """Say whether a bound that has all its constants holds at every N and m, or where it fails."""
+    refuted = rows[rows["refuted"]]
+    where = ", ".join(f"({row.n_neurons}, {row.n_kept})" for row in refuted.head(3).itertuples())
+    return f"FAILS at {len(refuted)} of {len(rows)} (N, m), e.g. {where}" if len(refuted) else "holds"
 
 
 def _worst(rows: pd.DataFrame) -> tuple[pd.Series, pd.Series, float]:

@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 THEOREM = "theorem"
-UNSETTLED = "a failure elsewhere refutes nothing"
+UNSETTLED = "a failure elsewhere refutes this prefactor, not the theorem"
 NETWORK = ["seed", "n_neurons"]
 MAGNITUDES = ["magnitude", "magnitude_low", "magnitude_high"]
 FIT_PART = 16  # the prefactor is fitted at m <= N/16

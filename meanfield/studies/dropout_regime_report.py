@@ -199,9 +199,18 @@ def _on_settling(measured: Measured, horizons: pd.DataFrame) -> Iterator[str]:
     late = measured.late(horizons)
     yield f"  settled: exponent in N inside +-{MARGIN:g}, which lets a factor {16**MARGIN:.2g} over 16-fold widths pass"
     for quantity, name in (("c_n", "c_N"), ("risk", "risk")):
-        widths = _settled_widths(late, quantity)
-        parts = [f"{width} at T = {_span(times)}" for width, times in widths.groupby(widths, sort=False).groups.items()]
-        yield f"    {name} from N = {', '.join(parts)}"
+        yield f"    {name} {_where_settled(_settled_widths(late, quantity))}"
+
+
+def _where_settled(widths: pd.Series) -> str:
+    """Say of each width in words, by time, at which of the measured times it stands: as runs of neighbours."""
+    in_order = widths.sort_index()
+    runs = in_order.groupby((in_order != in_order.shift()).cumsum())
+    spans: dict[str, list[str]] = {}
+    for _, run in runs:
+        spans.setdefault(run.iloc[0], []).append(_span(run.index))
+    parts = [f"{'from N = ' * word.isdecimal()}{word} at T = {', '.join(times)}" for word, times in spans.items()]
+    return "; ".join(parts)
 
 
 def _on_step_size(deviations_of_seeds: pd.DataFrame) -> Iterator[str]:

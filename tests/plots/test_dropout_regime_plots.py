@@ -132,7 +132,8 @@ def test_the_horizon_figure_draws_both_fits_and_the_bound():
     axes = change_against_horizon(one_kept(), bound_frame()).axes[0]
     drawn = lines(axes)
     assert slope(drawn["$T^{0.50}$"]) == pytest.approx(0.5)
-    assert drawn["form of the bound, $Ke^{KT^3}$"][:, 1].tolist() == bound_frame()["value"].tolist()
+    bound = drawn["form of the bound, $Ke^{KT^3}$\n$\\times$ its terms, $K$ fitted over all $m$"]
+    assert bound[:, 1].tolist() == bound_frame()["value"].tolist()
     (exponential,) = [line for label, line in drawn.items() if label.startswith("$e^")]
     log_values = np.log(exponential[:, 1])
     rates = np.diff(log_values) / np.diff(exponential[:, 0])

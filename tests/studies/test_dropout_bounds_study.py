@@ -15,13 +15,13 @@ from meanfield.studies import dropout_bounds_tables as tables_module
 from meanfield.studies.data import GAUSSIANS
 from meanfield.studies.dropout import initial_network, kept_numbers, trained
 from meanfield.studies.dropout_bounds import BoundsRun, grid, least_orders, one_run
-from meanfield.studies.dropout_bounds_report import STUDY
+from meanfield.studies.dropout_bounds_report import STUDY, _Conclusion
 from meanfield.studies.dropout_bounds_tables import THEOREM, Measured, fitted_theorem, limits, over_seeds, with_theorem
 from meanfield.studies.engine import run_all, run_rng
 from meanfield.studies.report import run_study
 from meanfield.studies.store import Store
 from meanfield.theory.bounds import sup_bound
-from meanfield.theory.prefactor import check_prefactor
+from meanfield.theory.prefactor import check_prefactor, describe_checked
 
 SMALL = {"widths": [8, 16], "n_seeds": 2, "n_samples": 100, "n_orders": 80, "horizon": 0.02, "step_size": 1e-3}
 GAUSSIAN = SMALL | {"data": ["gaussians"]}
@@ -217,6 +217,35 @@ def test_the_limit_of_the_sup_form_takes_the_largest_values_of_the_widest_networ
     place = {"n_neurons": np.inf, "n_kept": np.array(SIZES), "delta": 0.05}
     expected = sup_bound(1.005 / np.array(SIZES), largest_neuron=2.0, largest_target=1.0, **place)
     assert rows["limit"].to_numpy() == pytest.approx(expected, rel=1e-12)
+
+
+def words_on(measured, bound):
+    (line,) = [line for line in _Conclusion(measured).verdict() if line.startswith(f"  {bound}: ")]
+    return line.removeprefix(f"  {bound}: ")
+
+
+def test_the_theorem_is_spoken_of_as_the_check_of_its_prefactor_is_elsewhere():
+    runs = [replace(run, n_neurons=n) for run in grid(**GAUSSIAN)[:2] for n in (16, 64, 256)]
+    for change_of, fate in (
+        (depleted, "not refuted by 4 quantiles"),
+        (lambda m, n: n / m, "FAILS at 4 of 4 quantiles"),
+    ):
+        measured = made_up(change_of, runs=runs)
+        pooled = tables_module._pooled_quantiles(measured).query("n_kept >= 4")
+        checked = check_prefactor(fitted_theorem(measured).fit, pooled)
+        words = words_on(measured, THEOREM)
+        assert words.startswith(fate)
+        assert words.startswith(f"{describe_checked(checked)}; worst ratio")
+    assert words_on(measured, "exponential").startswith("FAILS at 9 of 9 (N, m), e.g. (16, 2)")
+    assert words_on(made_up(depleted, runs=runs), "cantelli").startswith("holds; worst ratio")
+
+
+def test_the_verdict_says_at_how_many_of_the_measured_the_theorem_is_judged():
+    runs = [replace(run, n_neurons=n) for run in grid(**GAUSSIAN)[:2] for n in (16, 64, 256)]
+    lines = list(_Conclusion(made_up(depleted, runs=runs)).verdict())
+    (where,) = [line for line in lines if "judged at" in line]
+    # m = 4, 8 of m = 2, 4, 8, at two widths of three.
+    assert where.startswith("    judged at 4 of 9 (N, m) measured: not at the width of the fit, nor at m < 4")
 
 
 # --- the report -----------------------------------------------------------------------------------------

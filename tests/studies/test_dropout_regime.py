@@ -22,7 +22,7 @@ from meanfield.studies.dropout_regime import (
     one_run,
     recorded_steps,
 )
-from meanfield.studies.dropout_regime_report import STUDY, _fate
+from meanfield.studies.dropout_regime_report import STUDY, _fate, _where_settled
 from meanfield.studies.dropout_regime_tables import (
     Measured,
     changes_by_dimension,
@@ -169,12 +169,12 @@ def test_the_verdict_says_what_was_measured_and_what_it_cannot_say(small_store):
         "within the theorem's assumptions",
         "90% interval",
         "is not refuted by a gap that grows more slowly",
-        "c_N from N = ",
         "sqrt(smallest alpha) over this range",
         "does not prove one",
     ):
         assert expected in words
     assert "not judged" not in words
+    assert re.search(r"c_N (not shown|from N = \d+) at T = ", words)
     assert re.search(r"with the first K it (holds at all|fails at|is not decided at) \d+", words)
     tables = {"summary", "trajectory", "gaps", "peaks", "horizons", "step_sizes", "dimensions"}
     assert set(result.tables) == tables
@@ -187,11 +187,27 @@ def test_a_single_seed_is_drawn_but_not_judged(small_store):
     result = STUDY.report(small_store, grid(**SMALL | {"n_seeds": 1}))
     words = "\n".join(result.words)
     assert "needs at least 2 seeds" in words
-    assert "from N = not judged" in words
+    assert re.search(r"c_N not judged at T = [\d.]+\.\.", words)
     assert "90% interval " not in words
     assert "it is not judged at longer horizons: an interval needs at least 2 seeds" in words
     assert "exponent-against-horizon" not in result.figures
     assert "change-over-time" in result.figures
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("nynnyynn", "not shown at T = 0.5, 1..1.41, 4..5.66; from N = 16 at T = 0.703, 2..2.8"),
+        ("yyyyyyyy", "from N = 16 at T = 0.5..5.66"),
+        ("jynnnnnj", "not judged at T = 0.5, 5.66; from N = 16 at T = 0.703; not shown at T = 1..4"),
+        ("nzyyyyyy", "not shown at T = 0.5; from N = 64 at T = 0.703; from N = 16 at T = 1..5.66"),
+    ],
+)
+def test_every_measured_time_is_in_the_runs_of_its_own_width_alone(words, expected):
+    named = {"n": "not shown", "y": "16", "z": "64", "j": "not judged"}
+    times = [0.5, 0.703, 1.0, 1.41, 2.0, 2.8, 4.0, 5.66]
+    widths = pd.Series([named[word] for word in words], index=times)
+    assert _where_settled(widths) == _where_settled(widths[::-1]) == expected
 
 
 FATES = {
