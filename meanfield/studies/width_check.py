@@ -12,7 +12,6 @@ These exponents are those of the first step, before anything is learnt, which is
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -27,8 +26,11 @@ from meanfield.checks import check_integer, check_positive
 from meanfield.dynamics.sgd import run_sgd
 from meanfield.kernels.blas import single_threaded_blas
 from meanfield.landscape.movement import movement
-from meanfield.model.laws import Law, TeacherStudent
+from meanfield.model.laws import Empirical, Law, TeacherStudent
 from meanfield.model.network import Network
+from meanfield.model.risk import risk
+from meanfield.studies.dropout import status_of
+from meanfield.studies.evaluation import without_overflow_warnings
 from meanfield.studies.memory import array_bytes
 
 __all__ = [
@@ -145,28 +147,29 @@ def memory(run: WidthCheckRun) -> float:
     return array_bytes(_widths(run), N_SAMPLES)
 
 
+@without_overflow_warnings()
 def one_run(run: WidthCheckRun, rng: np.random.Generator) -> dict[str, pd.DataFrame]:
     """Train one network for a few steps: frames ``summary`` and ``coordinates``, a row a quantity and weights[l].
 
     The streams for initial weights, training samples and evaluation are the same at every width.
     """
     for_weights, for_training, for_evaluation = rng.spawn(3)
-    x, _ = _law().sample(N_SAMPLES, for_evaluation)
+    samples = Empirical(*_law().sample(N_SAMPLES, for_evaluation))
     start = initial_network(run, for_weights)
-    with warnings.catch_warnings():
-        # The control on its way to infinity overflows where it is measured; its status says so.
-        warnings.simplefilter("ignore", RuntimeWarning)
-        trajectory = run_sgd(
-            start,
-            _law(),
-            step_size=run.step_size,
-            n_steps=run.n_steps,
-            batch_size=BATCH_SIZE,
-            on_divergence="stop",
-            rng=for_training,
-        )
-        coordinates = _coordinates(start, trajectory.final, x)
-    return {"summary": pd.DataFrame([{"status": trajectory.status}]), "coordinates": coordinates}
+    trajectory = run_sgd(
+        start,
+        _law(),
+        step_size=run.step_size,
+        n_steps=run.n_steps,
+        batch_size=BATCH_SIZE,
+        on_divergence="stop",
+        rng=for_training,
+    )
+    before, after = (risk(network, samples).value for network in (start, trajectory.final))
+    # One step leads nowhere by itself, however far it goes.
+    status = trajectory.status if run.n_steps == 1 else status_of(run.step_size, trajectory, after, before)
+    coordinates = _coordinates(start, trajectory.final, samples.x)
+    return {"summary": pd.DataFrame([{"status": status}]), "coordinates": coordinates}
 
 
 @cache

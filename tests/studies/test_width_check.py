@@ -173,6 +173,15 @@ def test_a_step_size_that_diverges_is_said_of_each_scaling(tmp_path):
     assert "diverged at step" in words
 
 
+def test_a_step_size_that_blows_up_to_finite_numbers_is_no_evidence_of_a_slope(tmp_path):
+    runs = grid(widths=[16, 64], n_hidden=[1], n_seeds=2, step_size=1.0)
+    words = "\n".join(run_study(STUDY, runs, tmp_path, n_workers=1).report.words)
+    assert "N(1, 0.1^2): FAILS: 4 of 4 networks diverged" in words
+    assert "standard scaling at the same step size: fails, as it must: 4 of 4 networks diverged" in words
+    assert "diverged: its risk went from" in words
+    assert "try a step size below 1\n" in words
+
+
 def test_no_power_is_said(tmp_path):
     runs = grid(widths=[16, 18], n_hidden=[1], n_seeds=2, step_size=1e-9)
     words = "\n".join(run_study(STUDY, runs, tmp_path, n_workers=1).report.words)
