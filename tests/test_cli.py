@@ -274,7 +274,7 @@ def test_bad_options_of_the_deeper_studies_are_one_line_without_traceback(study,
             "dropout-multilayer",
             ["--widths", "8,16", "--hidden-layers", "2", "--seeds", "2", "--steps", "20", "--samples", "100"],
             12,
-            "gap, all layers",
+            "gap, all hidden layers",
             "change-at-half.pdf",
         ),
         (
