@@ -139,6 +139,15 @@ def test_everything_runs_at_smoke_scale_and_the_table_is_written(benchmark_modul
         assert set(measured["contestant"]) == {"limit", "meanfield", *contestants} - peers.missing_peers().keys()
         assert (measured["us"] > 0).all()
     assert text.count("| float32 | 1 |") == text.count("| float64 | 1 |") == 5
+    (folder / "workloads.csv").unlink()
+    kept = {path: path.read_bytes() for path in folder.glob("*.csv")}
+    assert kept
+    done = run("run_all.py", "--smoke", "--resume", "--update", str(file), "--output", str(folder))
+    assert done.returncode == 0, done.stderr
+    assert {path: path.read_bytes() for path in kept} == kept
+    speed = text.partition("| figure |")[0]
+    assert speed in file.read_text(encoding="utf-8")
+    assert (folder / "workloads.csv").is_file()
 
 
 @pytest.mark.long
