@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import threadpoolctl
+from interruption import interrupt, interrupt_in_a_finaliser
 
 from meanfield.checks import MeanfieldWarning
 from meanfield.studies import engine
@@ -357,21 +358,6 @@ def check_resumed(configs: list[ToyRun], tmp_path: Path, n_kept: int) -> None:
     run(configs, whole)
     assert [draws_hash(resumed, config) for config in configs] == [draws_hash(whole, c) for c in configs]
     pd.testing.assert_frame_equal(resumed.frames("draws", configs), whole.frames("draws", configs), check_exact=True)
-
-
-def interrupt() -> None:
-    os.kill(os.getpid(), signal.SIGINT)
-
-
-def interrupt_in_a_finaliser() -> None:
-    """Raise KeyboardInterrupt where Python would print it, and goes on."""
-
-    class Dying:
-        def __del__(self) -> None:
-            interrupt()
-            time.sleep(0.01)
-
-    Dying()
 
 
 def test_an_interrupt_while_workers_start_is_not_lost(grid, store, monkeypatch):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import pytest
+from interruption import interrupt, interrupt_in_a_finaliser
 
 from meanfield.studies.report import Report, Study, run_study
 
@@ -29,20 +28,6 @@ def toy_report(store, runs) -> Report:
 
 STUDY = Study("toy", toy_run, cost=lambda run: 1.0, memory=lambda run: 8.0, report=toy_report)
 RUNS = [ToyRun(seed) for seed in range(3)]
-
-
-def interrupt() -> None:
-    os.kill(os.getpid(), signal.SIGINT)
-
-
-def interrupt_in_a_finaliser() -> None:
-    """Raise KeyboardInterrupt where Python would print it, and goes on."""
-
-    class Dying:
-        def __del__(self) -> None:
-            interrupt()
-
-    Dying()
 
 
 def interrupted_by(interrupted) -> Study:
