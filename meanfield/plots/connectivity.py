@@ -26,12 +26,12 @@ from meanfield.plots.style import (
     draw_power_law,
     finished,
     mark_widths,
-    mean_over_seeds,
     panels,
     theme,
     width_styles,
 )
 from meanfield.plots.ticks import make_room_for_zero
+from meanfield.theory.seeds import mean_over_seeds
 
 __all__ = ["WAYS", "WAY_NAMES", "barrier_against_width", "better_halves", "check_ways", "loss_along_ways"]
 

@@ -26,7 +26,6 @@ from meanfield.plots.style import (
     draw_power_law,
     finished,
     mark_widths,
-    mean_over_seeds,
     panel_width,
     panels,
     share_range,
@@ -34,6 +33,7 @@ from meanfield.plots.style import (
     width_styles,
 )
 from meanfield.theory.scaling import ExponentFit
+from meanfield.theory.seeds import mean_over_seeds
 
 __all__ = ["change_against_kept", "needed_against_dimension"]
 

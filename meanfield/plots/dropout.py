@@ -29,13 +29,13 @@ from meanfield.plots.style import (
     draw_power_law,
     finished,
     mark_widths,
-    mean_over_seeds,
     panels,
     show_time_zero,
     theme,
     width_styles,
 )
 from meanfield.theory.scaling import finite_population_factor
+from meanfield.theory.seeds import mean_over_seeds
 
 __all__ = [
     "change_against_kept",

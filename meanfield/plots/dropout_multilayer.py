@@ -22,7 +22,6 @@ from meanfield.plots.style import (
     draw_power_law,
     finished,
     mark_widths,
-    mean_over_seeds,
     panel_width,
     panels,
     share_range,
@@ -30,6 +29,7 @@ from meanfield.plots.style import (
     width_styles,
 )
 from meanfield.theory.scaling import finite_population_factor
+from meanfield.theory.seeds import mean_over_seeds
 
 __all__ = ["ALL_LAYERS", "change_against_kept", "change_at_half", "where_dropped"]
 

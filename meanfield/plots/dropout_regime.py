@@ -28,7 +28,6 @@ from meanfield.plots.style import (
     draw_power_law,
     finished,
     mark_widths,
-    mean_over_seeds,
     panels,
     share_range,
     show_time_zero,
@@ -36,6 +35,7 @@ from meanfield.plots.style import (
     width_styles,
 )
 from meanfield.theory.scaling import ExponentFit, fit_exponent
+from meanfield.theory.seeds import mean_over_seeds
 
 __all__ = [
     "change_against_dimension",

@@ -16,10 +16,10 @@ from meanfield.plots.style import (
     draw_points,
     finished,
     mark_widths,
-    mean_over_seeds,
     panels,
     theme,
 )
+from meanfield.theory.seeds import mean_over_seeds
 
 __all__ = ["changes_by_choice"]
 

@@ -13,7 +13,6 @@ from scipy.special import ndtri
 
 from meanfield.plots.dropout import check_columns
 from meanfield.plots.style import (
-    INTERVAL_LEVEL,
     MEAN_FIELD,
     PANEL_HEIGHT,
     PANEL_WIDTH,
@@ -22,6 +21,7 @@ from meanfield.plots.style import (
     add_legend,
     theme,
 )
+from meanfield.theory.seeds import INTERVAL_LEVEL
 
 __all__ = ["SEGMENT_KINDS", "draw_curves", "loss_along_path", "shade_idle"]
 

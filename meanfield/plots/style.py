@@ -23,9 +23,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import stdtrit
 
 from meanfield.plots.ticks import ShortFormatter, put_ticks
+from meanfield.theory.seeds import mean_over_seeds
 
 __all__ = [
     "CONTROL",
@@ -41,9 +41,7 @@ __all__ = [
     "draw_points",
     "draw_power_law",
     "finished",
-    "interval_over_seeds",
     "mark_widths",
-    "mean_over_seeds",
     "note_if_empty",
     "panel_width",
     "panels",
@@ -55,7 +53,6 @@ __all__ = [
 
 Style = dict[str, Any]
 
-INTERVAL_LEVEL = 0.9
 MILLIMETRE = 1 / 25.4
 PANEL_WIDTH = 85 * MILLIMETRE
 PANEL_HEIGHT = 60 * MILLIMETRE
@@ -159,30 +156,6 @@ def width_styles(widths: Iterable[int]) -> dict[int, Style]:
         }
         for width, rank in zip(ordered, ranks, strict=True)
     }
-
-
-def interval_over_seeds(values: ArrayLike, level: float = INTERVAL_LEVEL) -> float:
-    """Half-width of the Student-t interval of a mean, one value a seed; NaN for a single seed.
-
-        t_{(1 + level)/2, S - 1} std(values) / sqrt(S)          (S seeds, divisor S - 1 in std)
-
-    See Also
-    --------
-    scipy.stats.t.interval : the same interval.
-    """
-    seeds = np.asarray(values, dtype=float)
-    if seeds.size < 2:
-        return math.nan
-    return float(stdtrit(seeds.size - 1, (1 + level) / 2) * seeds.std(ddof=1) / math.sqrt(seeds.size))
-
-
-def mean_over_seeds(frame: pd.DataFrame, by: str | list[str], column: str) -> pd.DataFrame:
-    """Average ``column`` over the rows of equal ``by``: columns ``by``, mean, half_width (90% interval).
-
-    Values that are not finite are left out of their mean.
-    """
-    groups = frame[np.isfinite(frame[column])].groupby(by)[column]
-    return pd.DataFrame({"mean": groups.mean(), "half_width": groups.agg(interval_over_seeds)}).reset_index()
 
 
 POINTS: Style = {"linestyle": "none", "marker": "o", "markeredgewidth": 0, "elinewidth": 0.9}

@@ -11,7 +11,6 @@ import pandas as pd
 from meanfield.landscape.curves import QuadraticBezier
 from meanfield.plots import connectivity as plots
 from meanfield.plots.planes import loss_on_plane
-from meanfield.plots.style import mean_over_seeds
 from meanfield.studies.connectivity import ConnectivityRun, cost, memory, one_run
 from meanfield.studies.connectivity_tables import (
     FIT_FACTOR,
@@ -26,6 +25,7 @@ from meanfield.studies.connectivity_tables import (
 from meanfield.studies.connectivity_ways import CERTIFIED, N_CANDIDATES, UNTRAINED, WAYS
 from meanfield.studies.report import Report, Study, plus_minus
 from meanfield.studies.store import Store
+from meanfield.theory.seeds import mean_over_seeds
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

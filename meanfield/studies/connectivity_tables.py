@@ -11,8 +11,8 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from meanfield.landscape.subsets import ladder_exponents
-from meanfield.plots.style import mean_over_seeds
 from meanfield.theory.scaling import ExponentFit, fit_exponent
+from meanfield.theory.seeds import mean_over_seeds
 
 __all__ = [
     "FIT_FACTOR",

@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from meanfield.plots.style import mean_over_seeds
 from meanfield.studies.dimension import DimensionRun
 from meanfield.studies.dropped_layers import DELTA
 from meanfield.theory.discrepancy import check_discrepancy, fit_discrepancy
 from meanfield.theory.prefactor import PrefactorFit, check_prefactor, fit_prefactor
+from meanfield.theory.seeds import mean_over_seeds
 
 __all__ = ["HeldForm", "discrepancies", "held_discrepancy", "held_form"]
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from meanfield.plots import dimension as plots
-from meanfield.plots.style import mean_over_seeds
 from meanfield.studies.dimension import (
     ACTIVATION,
     ALLOWED,
@@ -34,6 +33,7 @@ from meanfield.studies.report import Report, Study, diverged_runs, plus_minus
 from meanfield.studies.store import Store
 from meanfield.theory.prefactor import describe_checked
 from meanfield.theory.scaling import ExponentFit, equivalence_test, fit_exponent
+from meanfield.theory.seeds import mean_over_seeds
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from meanfield.plots.style import mean_over_seeds
 from meanfield.studies.dropped_layers import ALL_LAYERS
 from meanfield.theory.scaling import ExponentFit, finite_population_factor, fit_exponent
+from meanfield.theory.seeds import mean_over_seeds
 
 __all__ = [
     "exponent_in_dimension",

@@ -10,7 +10,6 @@ import pandas as pd
 
 from meanfield.plots import dropout_multilayer as plots
 from meanfield.plots.bounds import bounds_against_kept
-from meanfield.plots.style import mean_over_seeds
 from meanfield.studies.dropout_bounds_tables import THEOREM
 from meanfield.studies.dropout_multilayer import (
     SETTINGS,
@@ -26,6 +25,7 @@ from meanfield.studies.report import LAYERS, Report, Study, diverged_runs, expon
 from meanfield.studies.store import Store
 from meanfield.theory.prefactor import describe_checked
 from meanfield.theory.scaling import ExponentFit, compare_with_margin, rejects, settled_from
+from meanfield.theory.seeds import mean_over_seeds
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

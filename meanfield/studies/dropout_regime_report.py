@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from meanfield.plots import dropout_regime as plots
-from meanfield.plots.style import interval_over_seeds, mean_over_seeds
 from meanfield.studies.dropout_regime import DIM, STEP_SIZE, RegimeRun, cost, memory, one_run
 from meanfield.studies.dropout_regime_tables import (
     BOUND_DELTA,
@@ -28,6 +27,7 @@ from meanfield.studies.report import Report, Study, diverged_runs, exponent_in_w
 from meanfield.studies.store import Store
 from meanfield.theory.horizon import log_prefactor
 from meanfield.theory.scaling import ExponentFit, compare_with_margin, fit_exponent
+from meanfield.theory.seeds import interval_over_seeds, mean_over_seeds
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

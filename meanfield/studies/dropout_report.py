@@ -12,11 +12,11 @@ import pandas as pd
 
 from meanfield.model.datasets import TABLE_TYPES, find_data
 from meanfield.plots import dropout as plots
-from meanfield.plots.style import interval_over_seeds
 from meanfield.studies.dropout import SCALINGS, DropoutRun, cost, memory, one_run, unmet_assumptions
 from meanfield.studies.report import Report, Study, diverged_runs, exponent_in_words, plus_minus
 from meanfield.studies.store import Store
 from meanfield.theory.scaling import ExponentFit, fit_exponent, rejects, settled_from
+from meanfield.theory.seeds import interval_over_seeds
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

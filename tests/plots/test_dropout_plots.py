@@ -434,14 +434,6 @@ def test_a_diverged_run_leaves_the_others(values):
     np.testing.assert_allclose(drawn_points(axes)["mean-field scaling"], wanted, rtol=1e-10)
 
 
-@pytest.mark.parametrize("level", [0.5, 0.9, 0.99])
-def test_interval_is_student_t(level):
-    values = np.array([1.0, 2.0, 4.0, 8.0])
-    low, high = stats.t.interval(level, 3, values.mean(), stats.sem(values))
-    assert style.interval_over_seeds(values, level) == pytest.approx((high - low) / 2, rel=1e-12)
-    assert np.isnan(style.interval_over_seeds([3.0], level))
-
-
 def test_width_colours_darken_in_order_and_are_read_on_white():
     ordered = style.width_styles([1024, 64, 256, 64])
     assert list(ordered) == [64, 256, 1024]
